@@ -1,0 +1,71 @@
+"""Trying levers one after another: each is built on the best so far, judged on `select`, and kept or dropped."""
+
+import logging
+from dataclasses import replace
+
+from flows.judge import measure, with_scores
+from flows.outcome import Contender
+from flows.project import Project
+from tasks import stages
+from tasks.build import quick
+from tasks.levers import CLAIMS, Claim, in_order, pull, stage_of
+from tasks.measure.gate import decide, keep
+from tasks.progress import report_progress
+from tasks.records import Candidate, LeverTrial, Snapshot
+from tasks.specs import Recipe
+
+log = logging.getLogger(__name__)
+
+
+def build(project: Project, recipe: Recipe, snapshot: Snapshot) -> Candidate:
+    """Return the model that the recipe makes of the snapshot: clean -> augment -> fit -> compress."""
+    store = project.store
+    rows = stages.clean(store, snapshot, recipe.clean)
+    if recipe.augment:
+        rows = stages.augment(store, rows, snapshot, recipe.augment, recipe.train.seed)
+    candidate: Candidate = stages.fit(store, rows, snapshot, recipe.base, recipe.train)
+    for method in recipe.compress:
+        candidate = stages.compress(store, candidate, method)
+    return candidate
+
+
+def climb(
+    project: Project, champion: Contender, snapshot: Snapshot, new_data: bool
+) -> tuple[Contender, list[LeverTrial]]:
+    """Return the best contender found from the champion's recipe, and every trial in the order it was made.
+
+    With `new_data`, the first trial is the champion's own recipe on the new snapshot.
+    """
+    levers = in_order(project.spec.levers)
+    best, trials = champion, list[LeverTrial]()
+    if new_data:
+        best, trial = _try(project, best, champion.recipe, "new-data", "data", snapshot)
+        trials.append(trial)
+    for number, lever in enumerate(levers, start=1):
+        report_progress(f"lever {lever.name}", number, len(levers) + 1)
+        recipe = pull(lever, best.recipe)
+        if recipe == best.recipe:
+            log.info("lever %s changes nothing", lever.name)
+            continue
+        best, trial = _try(project, best, recipe, lever.name, stage_of(lever), snapshot)
+        trials.append(trial)
+    return best, trials
+
+
+def _try(
+    project: Project, best: Contender, recipe: Recipe, name: str, stage: str, snapshot: Snapshot
+) -> tuple[Contender, LeverTrial]:
+    """Return the better of the two contenders, and the trial of the second."""
+    claims: tuple[Claim, ...] = CLAIMS[stage]
+    candidate = build(project, recipe, snapshot)
+    timing = quick(project.spec.benchmark) if "cost" in claims else None
+    challenger, defender = measure(project, [candidate, best.candidate], snapshot, "select", timing)
+    spec = project.spec.gate
+    verdict = decide(with_scores(challenger, snapshot), with_scores(defender, snapshot), None, claims, spec)
+    kept = keep(verdict, claims, spec)
+    log.info("lever %s: %s; %s", name, "kept" if kept else "dropped", verdict.reason)
+    trial = LeverTrial(name, stage, kept, verdict, candidate, challenger)
+    if not kept:
+        return best, trial
+    new_claims = tuple(dict.fromkeys((*best.claims, *claims)))
+    return replace(best, recipe=recipe, candidate=candidate, claims=new_claims, levers=(*best.levers, name)), trial

@@ -1,0 +1,129 @@
+"""The iteration: collect -> snapshot -> check -> levers one by one (clean, augment, fit, compress) -> benchmark -> gate -> promote.
+
+Wiring only: the work is in `tasks`, the climb in `flows.climb`, the promotion in `flows.promote`.
+"""
+
+import logging
+from dataclasses import replace
+
+from prefect import flow
+
+from feedback.harvest import harvest
+from flows.climb import build, climb
+from flows.diary import Diary
+from flows.judge import measure, with_scores
+from flows.outcome import Contender, Outcome, next_number, utc_now, write_outcome
+from flows.project import Project, only_one, open_project
+from flows.promote import finish_promotions, offer, set_baseline
+from flows.publish import publish
+from tasks import stages
+from tasks.data.rows import values
+from tasks.data.snapshot import read_table
+from tasks.measure.gate import decide
+from tasks.progress import collect_seconds, timed
+from tasks.records import Scorecard, Table, Verdict, to_json
+from tasks.registry import BASELINE, CHAMPION, VersionRecord
+
+log = logging.getLogger(__name__)
+
+
+@flow(name="iterate", flow_run_name="iterate-{trigger}", log_prints=False)
+def iterate(spec: str = "ratchet.yaml", trigger: str = "schedule") -> str:
+    """Run one iteration of the project that the spec describes; returns its `Outcome` as JSON.
+
+    Raises:
+        RatchetError: the spec, the data or an outside system stands in the way; the champion is unharmed.
+    """
+    project = open_project(spec)
+    with only_one(project), collect_seconds() as seconds:
+        with timed("total"):
+            finish_promotions(project)
+            diary = Diary.open(project, next_number(project), trigger)
+            try:
+                outcome = publish(project, diary, turn(project, diary))
+            except BaseException:
+                diary.close("FAILED")
+                raise
+            diary.close("FINISHED")
+        outcome = replace(outcome, seconds={name: round(value, 3) for name, value in seconds.items()})
+        write_outcome(project, outcome)
+    return to_json(outcome)
+
+
+def turn(project: Project, diary: Diary) -> Outcome:
+    """Return the outcome of one turn of the loop."""
+    spec, store = project.spec, project.store
+    sources = gather(project)
+    snapshot = stages.snapshot(store, sources, spec.data)
+    outcome = Outcome(diary.iteration, "unchanged", Verdict("reject", ""), snapshot, utc_now(), diary.trigger,
+                      checks=stages.check(store, snapshot, spec.data.checks),
+                      feedback_rows=sum(source.rows for source in sources[1:]))  # fmt: skip
+    diary.log_snapshot(snapshot)
+    reigning = project.registry.by_alias(CHAMPION)
+    if reigning is None:
+        return first(project, diary, outcome)
+    record = project.registry.read_record(reigning)
+    champion = Contender(record.recipe, record.candidate)
+    best, trials = climb(project, champion, snapshot, new_data=snapshot.digest != record.snapshot.digest)
+    diary.log_trials(trials)
+    outcome = replace(outcome, trials=tuple(trials), changed=best.levers, champion_version=reigning.number)
+    if best.candidate.digest == champion.candidate.digest:
+        reason = "No lever improved the champion on the select rows" if trials else "Nothing changed since the champion"
+        return replace(outcome, verdict=Verdict("reject", f"{reason}.", (), spec.gate.alpha))
+    return final(project, diary, outcome, best)
+
+
+def gather(project: Project) -> list[Table]:
+    """Return the source's rows and, where enough of it is trusted, harvested feedback."""
+    spec = project.spec
+    rows = stages.collect(project.store, str(project.root), spec.data)
+    if not spec.data.feedback.use:
+        return [rows]
+    known = set(values(read_table(rows.uri, rows.digest), "target"))
+    found = harvest(project.database, spec.feedback.harvest, known)
+    log.info("harvest: %d rows trusted, %d quarantined", len(found.rows), len(found.quarantined))
+    if len(found.rows) < spec.data.feedback.min_rows:
+        return [rows]
+    plain = [{"id": f"feedback-{row.id}", "text": row.text, "target": row.target, **row.slices} for row in found.rows]
+    return [rows, stages.collect_feedback(project.store, plain, spec.data.slices)]
+
+
+def first(project: Project, diary: Diary, outcome: Outcome) -> Outcome:
+    """Return the outcome of the first turn: the spec's recipe becomes baseline and champion."""
+    contender = Contender(project.spec.recipe, build(project, project.spec.recipe, outcome.snapshot))
+    [card] = measure(project, [contender.candidate], outcome.snapshot, "golden", project.spec.benchmark)
+    verdict = Verdict(
+        "promote", "The first model: there is nothing to compare it with yet.", (), project.spec.gate.alpha
+    )
+    outcome = replace(outcome, result="baseline", verdict=verdict, cards={BASELINE: card, CHAMPION: card})
+    version, record = diary.register(outcome, contender, card)
+    set_baseline(project, version, record)
+    return replace(outcome, version=version.number, champion_version=version.number)
+
+
+def final(project: Project, diary: Diary, outcome: Outcome, best: Contender) -> Outcome:
+    """Return the outcome after the one look at golden: benchmark, gate and, where it passes, promotion."""
+    references = {alias: reference(project, alias) for alias in (BASELINE, CHAMPION)}
+    candidates = [references[BASELINE].candidate, references[CHAMPION].candidate, best.candidate]
+    cards = measure(project, candidates, outcome.snapshot, "golden", project.spec.benchmark)
+    baseline, champion, candidate = (with_scores(card, outcome.snapshot) for card in cards)
+    verdict = decide(candidate, champion, baseline, best.claims, project.spec.gate)
+    named: dict[str, Scorecard] = dict(zip((BASELINE, CHAMPION, "candidate"), cards, strict=True))
+    outcome = replace(outcome, verdict=verdict, cards=named)
+    if verdict.decision != "promote":
+        diary.log_candidate(best, cards[2], verdict)
+        return replace(outcome, result="rejected" if verdict.decision == "reject" else "inconclusive")
+    version, record = diary.register(outcome, best, cards[2])
+    result = offer(project, version, record)
+    outcome = replace(outcome, result=result, version=version.number)
+    return replace(outcome, champion_version=version.number) if result == "promoted" else outcome
+
+
+def reference(project: Project, alias: str) -> VersionRecord:
+    """Return what is registered under an alias that is known to stand."""
+    version = project.registry.by_alias(alias)
+    assert version is not None
+    return project.registry.read_record(version)
+
+
+__all__ = ["Snapshot", "iterate"]

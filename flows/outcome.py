@@ -1,0 +1,81 @@
+"""What an iteration leaves behind for people and for the next one: the outcome, kept as JSON beside the project.
+
+Knows no Prefect and no MLflow.
+"""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from flows.project import Project
+from tasks.data.validate import ValidationReport
+from tasks.levers import Claim
+from tasks.records import Candidate, LeverTrial, Scorecard, Snapshot, StepReport, Verdict, from_json, to_json
+from tasks.specs import Recipe
+
+Result = Literal["baseline", "promoted", "review", "rejected", "inconclusive", "unchanged"]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A recipe, the model it made, and what the levers pulled since the champion claim."""
+
+    recipe: Recipe
+    candidate: Candidate
+    claims: tuple[Claim, ...] = ()
+    levers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One iteration: what was tried, what was measured, what was decided."""
+
+    iteration: int
+    result: Result
+    verdict: Verdict
+    snapshot: Snapshot
+    started_at: str  # ISO 8601, UTC
+    trigger: str = "run"  # run, schedule, drift
+    version: str = ""  # the registered version, where one was made
+    champion_version: str = ""  # at the end
+    changed: tuple[str, ...] = ()  # levers kept
+    trials: tuple[LeverTrial, ...] = ()
+    cards: dict[str, Scorecard] = field(default_factory=dict)  # baseline, champion, candidate on golden
+    cleaning: tuple[StepReport, ...] = ()
+    checks: ValidationReport | None = None
+    feedback_rows: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)  # by stage, and "total"
+    report_uri: str = ""
+
+
+def next_number(project: Project) -> int:
+    """Return the number of the next iteration, from 1."""
+    return max((outcome_number(path) for path in _files(project)), default=0) + 1
+
+
+def outcome_number(path: Path) -> int:
+    """Return the iteration that an outcome file is of."""
+    return int(path.stem)
+
+
+def write_outcome(project: Project, outcome: Outcome) -> None:
+    """Keep the outcome: written aside and renamed, so that a reader finds all of it or none."""
+    path = project.state / "iterations" / f"{outcome.iteration:04d}.json"
+    partial = path.with_suffix(".partial")
+    partial.write_text(to_json(outcome), "utf-8")
+    partial.rename(path)
+
+
+def read_outcomes(project: Project) -> list[Outcome]:
+    """Return all outcomes, oldest first."""
+    return [from_json(Outcome, path.read_text("utf-8")) for path in sorted(_files(project))]
+
+
+def utc_now() -> str:
+    """Return the time as ISO 8601 in UTC, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _files(project: Project) -> list[Path]:
+    return list((project.state / "iterations").glob("[0-9]*.json"))

@@ -1,0 +1,52 @@
+"""Publishing an outcome: the HTML report, the same in MLflow, and artifacts in the Prefect UI."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.context import FlowRunContext
+
+from flows.diary import Diary, card_metrics
+from flows.outcome import Outcome, read_outcomes
+from flows.project import Project
+from flows.reports import comparison, describe_version, test_rows, write_report
+from tasks.records import to_json
+
+
+def publish(project: Project, diary: Diary, outcome: Outcome) -> Outcome:
+    """Return the outcome with its report written, logged to MLflow and linked in Prefect."""
+    path = project.report_path(outcome.iteration)
+    outcome = replace(outcome, report_uri=str(path))
+    write_report(outcome, [*read_outcomes(project), outcome], path)
+    folders = {"data_docs": Path(outcome.checks.docs).parent} if outcome.checks else {}
+    metrics = {
+        f"{role}.{name}": value for role, card in outcome.cards.items() for name, value in card_metrics(card).items()
+    }
+    project.registry.log_run(
+        diary.run_id,
+        params={"result": outcome.result, "reason": outcome.verdict.reason, "changed": ", ".join(outcome.changed)},
+        metrics=metrics,
+        texts={"report.html": path.read_text("utf-8"), "ratchet/outcome.json": to_json(outcome)},
+        folders=folders,
+    )
+    if FlowRunContext.get() is not None:
+        _show_in_prefect(project, outcome)
+    return outcome
+
+
+def _show_in_prefect(project: Project, outcome: Outcome) -> None:
+    key = project.spec.name.lower().replace("_", "-")
+    create_markdown_artifact(describe_version(outcome, {}), key=f"{key}-verdict", description=outcome.verdict.reason)
+    rows = [
+        {"model": r.role, "accuracy": r.quality, "throughput": r.throughput, "latency": r.latency, "size": r.size}
+        for r in comparison(outcome)
+    ]
+    if rows:
+        create_table_artifact(rows, key=f"{key}-comparison", description="golden rows, interleaved timing")
+    if outcome.verdict.tests:
+        names = ("test", "estimate", "interval", "bound", "outcome")
+        tests = [dict(zip(names, row, strict=True)) for row in test_rows(outcome)]
+        create_table_artifact(tests, key=f"{key}-tests", description="what the gate tested")
+    create_link_artifact(Path(outcome.report_uri).as_uri(), key=f"{key}-report", link_text="HTML report")
+    if outcome.checks:
+        create_link_artifact(Path(outcome.checks.docs).as_uri(), key=f"{key}-data-docs", link_text="Data Docs")

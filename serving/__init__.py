@@ -1,0 +1,1 @@
+"""Running a model artifact. Never torch, Prefect or MLflow."""

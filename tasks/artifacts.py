@@ -1,0 +1,42 @@
+"""The artifact folder: sealing it with a manifest that names every file's SHA-256. Runs no model."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from serving.predictors import ArtifactInvalid, file_sha256, read_manifest
+from tasks.errors import ArtifactError
+from tasks.records import Candidate
+
+MANIFEST = "manifest.json"
+
+
+def seal(folder: Path, *, runtime: str, notes: dict[str, float], **manifest: Any) -> Candidate:
+    """Write the manifest over all files of the folder and return the finished candidate."""
+    files = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    content = {
+        "format": 1,
+        "runtime": runtime,
+        **manifest,
+        "notes": notes,
+        "files": {name: file_sha256(path) for name, path in files.items() if name != MANIFEST},
+    }
+    (folder / MANIFEST).write_text(json.dumps(content, indent=1, sort_keys=True), "utf-8")
+    size = sum(path.stat().st_size for path in files.values())
+    return Candidate(str(folder), file_sha256(folder / MANIFEST), runtime, size, notes)
+
+
+def open_artifact(candidate: Candidate) -> tuple[Path, dict[str, Any]]:
+    """Return the candidate's folder and its checked manifest.
+
+    Raises:
+        ArtifactError: the folder is missing, incomplete or not the one that was built.
+    """
+    folder = Path(candidate.uri)
+    try:
+        manifest = read_manifest(folder)
+    except ArtifactInvalid as error:
+        raise ArtifactError(str(error)) from error
+    if file_sha256(folder / MANIFEST) != candidate.digest:
+        raise ArtifactError(f"{folder}: not the artifact {candidate.digest[:12]} that was built; run with --refresh")
+    return folder, manifest

@@ -1,0 +1,226 @@
+"""The stages of an iteration as pure functions: handles in, handle out, each result stored under its content key.
+
+`build(recipe, snapshot)` is their composition clean -> augment -> fit -> compress; a changed lever rebuilds only the
+suffix it touches. Knows neither Prefect nor MLflow, and decides nothing.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.compress.export import export_onnx
+from tasks.compress.pipeline import compress_pass
+from tasks.data.augment import augment
+from tasks.data.clean import clean
+from tasks.data.rows import make_rows, values
+from tasks.data.similarity import text_key
+from tasks.data.snapshot import make_snapshot_table, read_table, write_table
+from tasks.data.sources import read_source
+from tasks.data.split import assign_feedback_splits, assign_splits, check_leakage
+from tasks.data.validate import ValidateSpec, ValidationReport, validate
+from tasks.measure.machine import describe_machine
+from tasks.measure.quality import measure_quality, read_split
+from tasks.measure.speed import measure_speed
+from tasks.records import Candidate, Quality, Snapshot, Speed, Table
+from tasks.specs import AugmentMethod, BenchmarkSpec, CleanStep, CompressPass, DataSpec, Recipe
+from tasks.store import Store, cache_key
+from tasks.train.finetune import FineTune, base_identity, finetune
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SpeedTable:
+    """The speeds of candidates that were measured together, by their digests."""
+
+    speeds: dict[str, Speed]
+
+
+def collect(store: Store, root: str, spec: DataSpec) -> Table:
+    """Return the rows of the spec's source as they are now, stored under their content.
+
+    Raises:
+        DataError: the source cannot be read or used.
+    """
+    rows = read_source(spec.source, text=spec.text, target=spec.target, slices=spec.slices, root=Path(root))
+    return _store_rows(store, rows)
+
+
+def collect_feedback(store: Store, rows: Sequence[dict[str, str]], slices: Sequence[str]) -> Table:
+    """Return harvested feedback (id, text, target and slice values) as a stored table of rows without splits."""
+    columns = {name: [row.get(name, "") for row in rows] for name in ("id", "text", "target", *slices)}
+    constant = {"split": [""] * len(rows), "source": ["feedback"] * len(rows)}
+    return _store_rows(store, make_rows({**columns, **constant}))
+
+
+def _store_rows(store: Store, rows: "pa.Table") -> Table:
+    from tasks.data.snapshot import digest_table
+
+    digest = digest_table(rows)
+
+    def make(folder: Path) -> Table:
+        write_table(rows, folder / "rows.parquet")
+        return Table(str(folder / "rows.parquet"), digest, rows.num_rows)
+
+    return store.build("rows", digest[:32], Table, make)
+
+
+def snapshot(store: Store, sources: Sequence[Table], spec: DataSpec) -> Snapshot:
+    """Return the immutable snapshot of the source's rows and, second, of harvested feedback: split and free of leaks.
+
+    Raises:
+        LeakageError: rows leak and the spec says to refuse.
+        DataError: a split is empty, train has one class only, or an evaluation label is unknown to train.
+    """
+
+    def make(folder: Path) -> Snapshot:
+        shares = spec.split
+        drawn = assign_splits(
+            read_table(Path(sources[0].uri), sources[0].digest),
+            valid=shares.valid, select=shares.select, golden=shares.golden, seed=shares.seed,
+        )  # fmt: skip
+        tables = [check_leakage(drawn, spec.leakage)[0]]
+        for extra in sources[1:]:
+            rows = read_table(Path(extra.uri), extra.digest)
+            part = spec.feedback
+            tables.append(
+                assign_feedback_splits(rows, golden=part.golden, select=part.select, valid=part.valid, seed=shares.seed)
+            )
+        table = make_snapshot_table(tables, labelled=True)
+        if len(tables) > 1:
+            table, _ = check_leakage(table, "drop")
+        digest = write_table(table, folder / "snapshot.parquet")
+        splits = values(table, "split")
+        train = {target for target, split in zip(values(table, "target"), splits, strict=True) if split == "train"}
+        return Snapshot(
+            uri=str(folder / "snapshot.parquet"),
+            digest=digest,
+            rows={name: splits.count(name) for name in ("train", "valid", "select", "golden")},
+            labels=tuple(sorted(train)),
+            slices=spec.slices,
+            parents=tuple(source.digest for source in sources),
+        )
+
+    return store.build("snapshot", cache_key("snapshot", sources, spec), Snapshot, make)
+
+
+def check(store: Store, snapshot: Snapshot, spec: ValidateSpec) -> ValidationReport:
+    """Return what Great Expectations found in the snapshot; its Data Docs lie beside it in the store.
+
+    Raises:
+        DataError: an expectation with severity `stop` failed.
+    """
+
+    def make(folder: Path) -> ValidationReport:
+        table = read_table(Path(snapshot.uri), snapshot.digest)
+        return validate(table, spec, snapshot.labels, folder / "docs")
+
+    return store.build("check", cache_key("check", snapshot, spec), ValidationReport, make)
+
+
+def clean_rows(store: Store, snapshot: Snapshot, steps: Sequence[CleanStep]) -> Table:
+    """Return the training rows after the cleaning steps; evaluation rows are never cleaned."""
+
+    def make(folder: Path) -> Table:
+        rows, reports = clean(read_split(snapshot, "train"), steps)
+        digest = write_table(rows, folder / "rows.parquet")
+        return Table(str(folder / "rows.parquet"), digest, rows.num_rows, tuple(reports))
+
+    return store.build("clean", cache_key("clean", snapshot, steps), Table, make)
+
+
+def augment_rows(store: Store, rows: Table, snapshot: Snapshot, methods: Sequence[AugmentMethod], seed: int) -> Table:
+    """Return the training rows with generated ones added, none of which repeats an evaluation row."""
+
+    def make(folder: Path) -> Table:
+        guarded = {text_key(text) for split in ("golden", "select", "valid")
+                   for text in values(read_split(snapshot, split), "text")}  # fmt: skip
+        table, reports = augment(read_table(Path(rows.uri), rows.digest), methods, seed=seed, forbidden=guarded)
+        digest = write_table(table, folder / "rows.parquet")
+        return Table(str(folder / "rows.parquet"), digest, table.num_rows, (*rows.reports, *reports))
+
+    return store.build("augment", cache_key("augment", rows, snapshot, methods, seed), Table, make)
+
+
+def fit(store: Store, rows: Table, snapshot: Snapshot, base: str, method: FineTune) -> Candidate:
+    """Return the base fine-tuned on the rows, early stopping on `valid`, as a torch artifact.
+
+    Raises:
+        ModelError: the base does not load, or training diverged.
+    """
+
+    def make(folder: Path) -> Candidate:
+        table = read_table(Path(rows.uri), rows.digest)
+        train = list(zip(values(table, "text"), values(table, "target"), strict=True))
+        held_out = read_split(snapshot, "valid")
+        valid = list(zip(values(held_out, "text"), values(held_out, "target"), strict=True))
+        return finetune(base, method, train, valid, snapshot.labels, folder / "model")
+
+    return store.build("fit", cache_key("fit", rows, snapshot, base_identity(base), method), Candidate, make)
+
+
+def compress(store: Store, candidate: Candidate, method: CompressPass) -> Candidate:
+    """Return the candidate after one compression pass.
+
+    Raises:
+        ModelError: the pass is not legal on this candidate.
+    """
+    return store.build(
+        "compress",
+        cache_key("compress", candidate, method),
+        Candidate,
+        lambda folder: compress_pass(method, candidate, folder / "model"),
+    )
+
+
+def serve_form(store: Store, candidate: Candidate) -> Candidate:
+    """Return the candidate in a form that serves without torch: itself, or a torch model's plain ONNX export."""
+    if candidate.runtime != "torch":
+        return candidate
+    key = cache_key("serve_form", candidate)
+    return store.build("serve_form", key, Candidate, lambda folder: export_onnx(candidate, folder / "model"))
+
+
+def build(store: Store, recipe: Recipe, snapshot: Snapshot) -> Candidate:
+    """Return the model that the recipe makes of the snapshot, whatever of it is stored already reused."""
+    rows = clean_rows(store, snapshot, recipe.clean)
+    if recipe.augment:
+        rows = augment_rows(store, rows, snapshot, recipe.augment, recipe.train.seed)
+    candidate = fit(store, rows, snapshot, recipe.base, recipe.train)
+    for method in recipe.compress:
+        candidate = compress(store, candidate, method)
+    return candidate
+
+
+def score(store: Store, candidate: Candidate, snapshot: Snapshot, split: str) -> Quality:
+    """Return the candidate's scores on every row of a split."""
+    return store.build(
+        "score",
+        cache_key("score", candidate, snapshot, split),
+        Quality,
+        lambda folder: measure_quality(candidate, snapshot, split, folder),
+    )
+
+
+def benchmark(
+    store: Store, candidates: Sequence[Candidate], snapshot: Snapshot, split: str, spec: BenchmarkSpec
+) -> SpeedTable:
+    """Return the speeds of the candidates, measured interleaved on texts of the split."""
+    unique = list({candidate.digest: candidate for candidate in candidates}.values())
+
+    def make(_: Path) -> SpeedTable:
+        speeds = measure_speed(unique, values(read_split(snapshot, split), "text"), spec)
+        return SpeedTable({candidate.digest: speed for candidate, speed in zip(unique, speeds, strict=True)})
+
+    key = cache_key("benchmark", unique, snapshot, split, spec, describe_machine(spec.threads))
+    return store.build("benchmark", key, SpeedTable, make)
+
+
+def quick(spec: BenchmarkSpec) -> BenchmarkSpec:
+    """Return a shorter benchmark for screening levers: a quarter of the samples, ten blocks at least."""
+    return replace(spec, samples=max(50, spec.samples // 4), blocks=max(10, spec.blocks // 2))

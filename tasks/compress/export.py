@@ -1,0 +1,82 @@
+"""The ONNX export pass: a torch artifact becomes one that ONNX Runtime serves, checked against the original."""
+
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic.dataclasses import dataclass
+
+from tasks.artifacts import open_artifact, seal
+from tasks.errors import ModelError
+from tasks.records import Candidate
+
+PARITY_TEXTS = ["a", "two words", "A longer sentence, with punctuation; it has twelve words in all.", "a " * 100]
+PARITY_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, config={"extra": "forbid"})
+class Onnx:
+    """Export to ONNX in float32. Legal on a torch artifact only: the first pass."""
+
+    kind: Literal["onnx"] = "onnx"
+
+
+def export_onnx(source: Candidate, folder: Path) -> Candidate:
+    """Return the source as an ONNX artifact in `folder`; its note `parity` is the largest difference of probabilities.
+
+    Raises:
+        ModelError: the source is no torch model, has an operator that ONNX lacks, or the export answers differently.
+    """
+    origin, manifest = open_artifact(source)
+    if manifest["runtime"] != "torch":
+        raise ModelError(f"compress: onnx needs a torch model, not {manifest['runtime']!r}; make it the first pass")
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(origin / "tokenizer.json", folder)
+    _export(origin, manifest, folder / "model.onnx")
+    carried = {name: manifest[name] for name in ("task", "labels", "max_length", "inputs")}
+    candidate = seal(folder, runtime="onnx", onnx="model.onnx", notes={}, **carried)
+    difference = _largest_difference(source, candidate)
+    if not difference < PARITY_TOLERANCE:
+        raise ModelError(
+            f"compress: the ONNX export differs from the model by {difference:.2g} in probability "
+            f"(at most {PARITY_TOLERANCE} is allowed); this architecture needs another export"
+        )
+    return seal(folder, runtime="onnx", onnx="model.onnx", notes={"parity": difference}, **carried)
+
+
+def _export(origin: Path, manifest: dict[str, Any], target: Path) -> None:
+    import logging
+    import warnings
+
+    import torch
+    from torch.export import Dim
+
+    from tasks.train.model import load_artifact
+
+    names: list[str] = manifest["inputs"]
+    example = {name: torch.ones(2, 8, dtype=torch.int64) for name in names}
+    axes = {name: {0: Dim.DYNAMIC, 1: Dim.DYNAMIC} for name in names}
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporter warns of its own internals
+            torch.onnx.export(
+                load_artifact(origin, manifest), (), str(target), kwargs=example, dynamo=True, verbose=False,
+                dynamic_shapes=axes, input_names=names, output_names=["logits"], external_data=False,
+            )  # fmt: skip
+    except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise ModelError(
+            f"compress: this model does not export to ONNX ({first_line}); drop the pass `onnx`"
+        ) from error
+
+
+def _largest_difference(source: Candidate, exported: Candidate) -> float:
+    from tasks.measure.runtime import load
+
+    before = load(source).predict(PARITY_TEXTS).probabilities
+    after = load(exported).predict(PARITY_TEXTS).probabilities
+    assert before is not None and after is not None
+    return float(np.abs(before - after).max())

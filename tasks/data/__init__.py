@@ -1,0 +1,1 @@
+"""From raw rows to the training table and the evaluation sets."""

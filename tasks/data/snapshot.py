@@ -1,0 +1,136 @@
+"""Putting a snapshot together and keeping it: one table of all rows, checked, stored as Parquet, known by its digest.
+
+The digest is over the rows' content, so that it says the same whatever wrote the file. Where snapshots lie, and their
+manifests, is the store's business.
+"""
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.data.rows import COLUMNS, SPLITS, keep, values
+from tasks.errors import ArtifactError, DataError, StorageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+log = logging.getLogger(__name__)
+
+
+def make_snapshot_table(tables: "Sequence[pa.Table]", *, labelled: bool) -> "pa.Table":
+    """Return the rows of all tables as one table, with every slice column of any of them ("" where a table has none).
+
+    Raises:
+        DataError: a split is empty or unknown, an id stands twice or, where `labelled`, train has one class only or an
+            evaluation split has a label that train does not.
+    """
+    import pyarrow as pa
+
+    slices = dict.fromkeys(name for table in tables for name in table.column_names if name not in COLUMNS)
+    table = pa.concat_tables([_with_columns(table, (*COLUMNS, *slices)) for table in tables])
+    _check_splits(table)
+    _check_ids(table)
+    if labelled:
+        _check_labels(table)
+    log.info("snapshot: %d rows, %s", table.num_rows, dict(Counter(values(table, "split"))))
+    return table
+
+
+def write_table(table: "pa.Table", path: Path) -> str:
+    """Write the table as Parquet, wholly or not at all, and return its digest.
+
+    Raises:
+        StorageError: the disk is full or cannot be written.
+    """
+    import pyarrow.parquet as pq
+
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, partial)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise StorageError(f"{path}: the table could not be written ({error}): free space or mend rights") from error
+    return digest_table(table)
+
+
+def read_table(path: Path, digest: str | None = None) -> "pa.Table":
+    """Return the table that `write_table` wrote.
+
+    Raises:
+        ArtifactError: the file is missing, is no Parquet file or does not have the digest.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            table = file.read()
+    except (OSError, pa.ArrowException) as error:
+        raise ArtifactError(f"{path}: the table cannot be read ({error}): run again to rebuild it") from error
+    if digest is not None and (found := digest_table(table)) != digest:
+        raise ArtifactError(
+            f"{path}: the rows have digest {found[:12]}, expected {digest[:12]}: the file was changed; delete it and "
+            "run again to rebuild it"
+        )
+    return table
+
+
+def digest_table(table: "pa.Table") -> str:
+    """Return the SHA-256 over the column names and rows in order, whatever the file format or chunks."""
+    digest = hashlib.sha256(json.dumps(table.column_names).encode())
+    for batch in table.to_batches():
+        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            digest.update(b"\n" + json.dumps(row).encode())
+    return digest.hexdigest()
+
+
+def _with_columns(table: "pa.Table", names: Sequence[str]) -> "pa.Table":
+    import pyarrow as pa
+
+    empty = pa.array([""] * table.num_rows, pa.string())
+    columns = [table.column(name) if name in table.column_names else empty for name in names]
+    return pa.table(columns, names=list(names)).cast(pa.schema([(name, pa.string()) for name in names]))
+
+
+def _check_splits(table: "pa.Table") -> None:
+    counts = Counter(values(table, "split"))
+    if unknown := set(counts) - set(SPLITS):
+        raise DataError(f"rows with split {sorted(unknown)}: expected one of {', '.join(SPLITS)}; assign splits first")
+    for split in SPLITS:
+        if not counts[split]:
+            raise DataError(
+                f"split '{split}' has no rows ({table.num_rows} rows in all): give the source more rows, name the "
+                f"split under `data.source.splits`, or raise its share under `data.split`"
+            )
+
+
+def _check_ids(table: "pa.Table") -> None:
+    row_id, count = Counter(values(table, "id")).most_common(1)[0]
+    if count > 1:
+        raise DataError(
+            f"id '{row_id}' stands on {count} rows: ids must be unique over all sources; rename or drop them"
+        )
+
+
+def _check_labels(table: "pa.Table") -> None:
+    splits, targets = values(table, "split"), values(table, "target")
+    taught = {target for split, target in zip(splits, targets, strict=True) if split == "train"}
+    if len(taught) < 2:
+        raise DataError(f"train has one class only, {taught.pop()!r}: a classifier needs rows of at least two")
+    for split in SPLITS[1:]:
+        rows = keep(table, [name == split for name in splits])
+        unseen = Counter(target for target in values(rows, "target") if target not in taught)
+        if unseen:
+            label, count = unseen.most_common(1)[0]
+            example = next(row for row, target in zip(values(rows, "id"), values(rows, "target"), strict=True)
+                           if target == label)  # fmt: skip
+            raise DataError(
+                f"{split} has {len(unseen)} labels that train does not, e.g. {label!r} on {count} rows (row "
+                f"{example}): add training rows with them or remove the rows"
+            )

@@ -1,0 +1,1 @@
+"""From an artifact to a scorecard, and from scorecards to a verdict."""

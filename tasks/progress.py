@@ -1,0 +1,53 @@
+"""How long work tells whoever watches how far it is, and how long it took. Draws nothing itself."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+Listener = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
+
+_listener: ContextVar[Listener | None] = ContextVar("progress_listener", default=None)
+
+
+def report_progress(what: str, done: int, total: int) -> None:
+    """Tell the listener of this context, where there is one."""
+    listener = _listener.get()
+    if listener is not None:
+        listener(what, done, total)
+
+
+@contextmanager
+def progress_to(listener: Listener) -> Iterator[None]:
+    """Send the progress of the block to the listener."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+_seconds: ContextVar[dict[str, float] | None] = ContextVar("stage_seconds", default=None)
+
+
+@contextmanager
+def timed(stage: str) -> Iterator[None]:
+    """Add the seconds of the block to the stage's, where this context collects them."""
+    collected = _seconds.get()
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        if collected is not None:
+            collected[stage] = collected.get(stage, 0.0) + time.perf_counter() - started
+
+
+@contextmanager
+def collect_seconds() -> Iterator[dict[str, float]]:
+    """Yield a table, filled while the block runs, of the seconds that each stage really worked (cache hits take none)."""
+    collected: dict[str, float] = {}
+    token = _seconds.set(collected)
+    try:
+        yield collected
+    finally:
+        _seconds.reset(token)

@@ -1,0 +1,173 @@
+"""The nouns that pass between stages: handles (URI and SHA-256) and numbers, never data or models.
+
+All are frozen and JSON-able: `to_json` and `from_json` turn any of them into plain data and back, so they pass between
+processes and machines as they are. `Recipe` and `Lever`, which users write, are in `tasks.specs`.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypeVar
+
+from pydantic import TypeAdapter
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """An immutable dataset version: a Parquet file of rows with `id`, `text`, `target`, `split`, `source` and slices."""
+
+    uri: str
+    digest: str  # SHA-256 over the rows' content
+    rows: dict[str, int]  # by split: train, valid, select, golden
+    labels: tuple[str, ...]  # what train can teach, sorted; empty where the task has no labels
+    slices: tuple[str, ...] = ()  # columns whose values are slices
+    parents: tuple[str, ...] = ()  # digests of what it was made from
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one cleaning or augmentation step did to the training rows."""
+
+    step: str
+    rows_in: int
+    rows_out: int
+    rows_changed: int
+    examples: tuple[str, ...] = ()  # at most ten, PII already replaced
+
+
+@dataclass(frozen=True)
+class Table:
+    """Training rows after a stage, as a Parquet file, with what each step did."""
+
+    uri: str
+    digest: str
+    rows: int
+    reports: tuple[StepReport, ...] = ()
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A built model artifact (a folder with a manifest)."""
+
+    uri: str
+    digest: str  # SHA-256 of the manifest, which holds the SHA-256 of every file
+    runtime: str  # torch, onnx
+    size_bytes: int  # of what serving loads: weights and tokenizer
+    notes: dict[str, float] = field(default_factory=dict)  # what the stages measured: losses, epochs, parity
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the figures were measured on; speeds of different machines are never compared."""
+
+    cpu: str
+    instructions: tuple[str, ...]
+    cores: int
+    threads: int
+    libraries: dict[str, str]
+
+
+@dataclass(frozen=True)
+class SliceScore:
+    """One slice's rows and mean score."""
+
+    rows: int
+    mean: float
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Scores in [0, 1] of one candidate on the rows of one evaluation set."""
+
+    metric: str
+    split: str
+    rows: int
+    rows_digest: str  # of the evaluation rows: ids, texts and targets
+    mean: float
+    low: float  # 95 % interval of the mean
+    high: float
+    slices: dict[str, SliceScore]
+    scores_uri: str  # Parquet: id, output, confidence, score and the slice columns
+    scores_sha256: str
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Figures of one candidate measured interleaved with others in one process."""
+
+    session: str  # what was interleaved with it: only speeds of one session are compared
+    throughput_b1_per_s: float
+    throughput_batch_per_s: float
+    batch_size: int
+    latency_p50_ms: float
+    latency_p95_ms: float
+    latency_p99_ms: float | None  # None where the samples cannot support it
+    samples: int
+    block_seconds: tuple[float, ...]  # batch-1 seconds per text of each interleaved block, for paired ratios
+    peak_memory_bytes: int  # of a process that only loads and serves it
+    size_bytes: int
+    machine: Machine
+
+
+@dataclass(frozen=True)
+class Scorecard:
+    """What was measured of one candidate."""
+
+    candidate: str  # its digest
+    quality: Quality
+    speed: Speed | None = None
+
+
+@dataclass(frozen=True)
+class Test:
+    """One comparison the gate made: an estimate, its interval, the bound it must clear and the outcome."""
+
+    name: str  # e.g. "quality non-inferior to champion"
+    estimate: float
+    low: float
+    high: float
+    bound: float
+    outcome: Literal["pass", "fail", "unsure"]
+    rows: int
+    rows_needed: int | None = None  # further rows that would decide, where unsure
+    detail: str = ""
+
+
+Decision = Literal["promote", "reject", "inconclusive"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The gate's decision, every test it ran, and the reason in one sentence."""
+
+    decision: Decision
+    reason: str
+    tests: tuple[Test, ...] = ()
+    alpha: float = 0.05  # the level this look was judged at
+
+
+@dataclass(frozen=True)
+class LeverTrial:
+    """One lever tried on the best recipe so far, and what became of it."""
+
+    lever: str
+    stage: str  # clean, augment, train, compress
+    kept: bool
+    verdict: Verdict
+    candidate: Candidate
+    card: Scorecard
+
+
+def to_json(record: Any) -> str:
+    """Return the record as compact JSON with sorted keys: equal records give equal text."""
+    return json.dumps(asdict(record), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def from_json(kind: type[T], text: str) -> T:
+    """Return a record of the kind from its JSON.
+
+    Raises:
+        pydantic.ValidationError: the text is no such record.
+    """
+    return TypeAdapter(kind).validate_json(text)

@@ -1,0 +1,125 @@
+"""The content-addressed store of what stages made, and the one function that makes its keys.
+
+A folder `<root>/<stage>/<key>` is complete when it holds `record.json`, which is written last: a killed build leaves a
+folder without one, and the next build starts it anew. Knows nothing of what the folders hold.
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tasks.errors import StorageError
+from tasks.progress import timed
+from tasks.records import from_json, to_json
+
+T = TypeVar("T")
+
+RECORD = "record.json"
+CODE = {  # the code that decides what a stage makes; a change of it changes the stage's keys
+    "snapshot": ["data/split.py", "data/snapshot.py", "data/similarity.py"],
+    "check": ["data/validate.py"],
+    "clean": ["data/clean.py", "data/dedup.py", "data/similarity.py", "data/scrub.py"],
+    "augment": ["data/augment.py"],
+    "fit": ["train"],
+    "compress": ["compress"],
+    "score": ["measure/quality.py", "../serving/predictors.py"],
+    "benchmark": ["measure/speed.py", "measure/memory.py", "../serving/predictors.py"],
+    "serve_form": ["compress/export.py"],
+}
+
+
+@dataclass(frozen=True)
+class Store:
+    """The root folder of the store."""
+
+    root: str
+
+    def folder(self, stage: str, key: str) -> Path:
+        """Return where a stage keeps what it made under the key."""
+        return Path(self.root) / stage / key
+
+    def build(self, stage: str, key: str, kind: type[T], make: Callable[[Path], T]) -> T:
+        """Return the record stored under the key, made by `make` in the given folder where there is none yet.
+
+        Raises:
+            StorageError: the disk is full or cannot be written; nothing is left behind.
+        """
+        folder = self.folder(stage, key)
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(folder.with_suffix(".lock")):
+                if not (folder / RECORD).is_file():
+                    with timed(stage):
+                        self._make(folder, make)
+                return from_json(kind, (folder / RECORD).read_text("utf-8"))
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+                shutil.rmtree(folder, ignore_errors=True)
+                raise StorageError(f"{self.root}: {error.strerror}; free some space there and run again") from error
+            raise
+
+    def _make(self, folder: Path, make: Callable[[Path], T]) -> None:
+        shutil.rmtree(folder, ignore_errors=True)  # what a killed build left
+        folder.mkdir()
+        record = make(folder)
+        partial = folder / f"{RECORD}.partial"
+        partial.write_text(to_json(record), "utf-8")
+        partial.rename(folder / RECORD)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # the system frees it when the process dies
+        yield
+
+
+def cache_key(stage: str, *parts: Any) -> str:
+    """Return the content key of a stage's output: its code and what it was made from.
+
+    A part is a record with a `digest`, a frozen dataclass, or plain JSON data; where files lie does not count.
+
+    Raises:
+        ValueError: a part is None or a handle has no digest: two different inputs would share a key.
+    """
+    content = json.dumps([stage, code_digest(stage), [_identity(part) for part in parts]], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+def _identity(part: Any) -> Any:
+    if part is None:
+        raise ValueError("a cache key's part is None: pass an empty value where there is nothing")
+    if isinstance(part, list | tuple):
+        return [_identity(item) for item in part]
+    if hasattr(part, "digest"):
+        if not part.digest:
+            raise ValueError(f"{type(part).__name__} without a digest cannot be part of a cache key")
+        return part.digest
+    return {type(part).__name__: asdict(part)} if is_dataclass(part) and not isinstance(part, type) else part
+
+
+@cache
+def code_digest(stage: str) -> str:
+    """Return the SHA-256 of the code that a stage's output depends on."""
+    here = Path(__file__).parent
+    digest = hashlib.sha256()
+    for name in CODE[stage]:
+        path = here / name
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def available_bytes(path: Path) -> int:
+    """Return the free bytes of the disk that holds the path."""
+    existing = next(parent for parent in [path, *path.parents] if parent.exists())
+    return os.statvfs(existing).f_bavail * os.statvfs(existing).f_frsize

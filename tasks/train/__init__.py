@@ -1,0 +1,1 @@
+"""From a training table to a fitted model."""

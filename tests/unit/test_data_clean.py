@@ -1,0 +1,125 @@
+"""Cleaning: each step, and what holds for any rows whatever."""
+
+from typing import Any
+
+import pytest
+from data_rows import rows
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.data.clean import Conflicts, DropEmpty, Normalise, Scrub, apply, clean, normalise_text
+from tasks.data.dedup import ExactDuplicates, NearDuplicates
+from tasks.data.rows import mend_text, values
+from tasks.data.similarity import text_key
+from tasks.errors import DataError
+
+STEPS: list[Any] = [
+    Normalise(), DropEmpty(), Scrub(), Conflicts(), Conflicts(policy="drop"), ExactDuplicates(), NearDuplicates(),
+]  # fmt: skip
+TABLES = st.lists(
+    st.tuples(
+        st.text(max_size=15) | st.sampled_from(["card", "Card ", "my card", "a@b.co", ""]), st.sampled_from("ab")
+    ),
+    min_size=1,
+    max_size=12,
+).map(lambda pairs: rows([mend_text(text) for text, _ in pairs], [target for _, target in pairs]))
+
+
+@pytest.mark.parametrize(
+    ("dirty", "clean_text"),
+    [
+        ("  two   words\t", "two words"),
+        ("cafe\u0301", "caf\u00e9"),
+        ("schÃ¶n", "schön"),
+        ("AT&amp;T &lt;3", "AT&T <3"),
+        ("zero\u200bwidth\u00ad", "zerowidth"),
+        ("red\x1b[31m alert\x07", "red alert"),
+        ("one\r\n\r\n  two", "one\ntwo"),
+        ("“it’s” fine", "“it’s” fine"),
+        ("👩\u200d💻 ok", "👩\u200d💻 ok"),
+    ],
+)
+def test_normalise_mends_text(dirty: str, clean_text: str) -> None:
+    assert normalise_text(dirty) == clean_text
+
+
+def test_normalise_leaves_entities_where_told() -> None:
+    assert normalise_text("a &amp; b", html=False) == "a &amp; b"
+
+
+@given(st.text(max_size=40) | st.text(alphabet="&amp;#ltg; \n\t\u200b\u00ad\u0301eâ€™Ã©\x1b[0m\r\u2028", max_size=30))
+def test_normalise_survives_any_text_and_is_idempotent(text: str) -> None:
+    assert normalise_text(normalise_text(mend_text(text))) == normalise_text(mend_text(text))
+
+
+@given(TABLES, st.sampled_from(STEPS))
+def test_a_step_again_changes_nothing_and_its_report_adds_up(table: Any, step: Any) -> None:
+    once, report = apply(step, table)
+    twice, again = apply(step, once)
+    assert twice.equals(once)
+    assert (report.rows_in, report.rows_out) == (table.num_rows, once.num_rows)
+    assert (again.rows_changed, again.rows_in) == (0, again.rows_out)
+    assert len(report.examples) <= 10
+
+
+@given(TABLES, st.sampled_from([ExactDuplicates(), NearDuplicates()]))
+def test_no_two_equal_texts_are_left_and_none_is_lost(table: Any, step: Any) -> None:
+    left, _ = apply(step, table)
+    keys = [text_key(text) for text in values(left, "text")]
+    assert len(set(keys)) == len(keys)
+    if isinstance(step, ExactDuplicates):
+        assert set(keys) == {text_key(text) for text in values(table, "text")}
+
+
+def test_a_duplicate_cluster_keeps_the_first_row_of_its_majority() -> None:
+    table = rows(["My card", "my card", "MY  CARD", "other"], ["wrong", "right", "right", "a"])
+    left, report = apply(ExactDuplicates(), table)
+    assert values(left, "id") == ["r1", "r3"]
+    assert (report.rows_in, report.rows_out) == (4, 2)
+
+
+def test_near_duplicates_are_found_and_different_texts_stay() -> None:
+    texts = ["how long does the delivery to the US take?", "how long does the delivery to the US take", "how are you"]
+    left, _ = apply(NearDuplicates(), rows(texts))
+    assert values(left, "id") == ["r0", "r2"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "left"), [("majority", ["r0", "r2", "r5"]), ("drop", ["r5"])]
+)  # r3 and r4 are a tie
+def test_conflicting_targets_go_by_policy(policy: Any, left: list[str]) -> None:
+    table = rows(["x", "x", "X ", "tie", "tie", "alone"], ["a", "b", "a", "a", "b", "a"])
+    assert values(apply(Conflicts(policy=policy), table)[0], "id") == left
+
+
+def test_examples_hold_no_personal_data() -> None:
+    _, report = apply(DropEmpty(min_chars=500), rows(["write to me@example.com or call 555-123-4567"]))
+    assert report.examples == ("write to <EMAIL> or call <PHONE>",)
+
+
+def test_only_training_rows_are_cleaned() -> None:
+    table = rows(["  a  ", "  b  ", "  c  "], split=["golden", "train", ""])
+    cleaned, reports = clean(table, [Normalise()])
+    assert dict(zip(values(cleaned, "id"), values(cleaned, "text"), strict=True)) == {
+        "r0": "  a  ",
+        "r1": "b",
+        "r2": "c",
+    }
+    assert reports[0].rows_in == 2
+
+
+def test_a_step_that_would_remove_more_than_half_is_refused() -> None:
+    with pytest.raises(DataError, match="'exact_duplicates' would remove 3 of 4 training rows"):
+        clean(rows(["same"] * 4), [Normalise(), ExactDuplicates()])
+    with pytest.raises(DataError, match="'drop_empty' would remove 1 of 1"):
+        clean(rows([" "]), [DropEmpty()])
+
+
+def test_no_training_rows_are_refused() -> None:
+    with pytest.raises(DataError, match="no training rows"):
+        clean(rows(["x"], split="golden"), [Normalise()])
+
+
+def test_an_unknown_step_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match="no cleaning step is registered for str"):
+        apply("normalise", rows(["x"]))

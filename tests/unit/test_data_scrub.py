@@ -1,0 +1,76 @@
+"""Personal data goes; order numbers, amounts and dates stay."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.data.scrub import has_pii, scrub_text
+
+PHONES = [
+    "call +44 20 7946 0958 now",
+    "my number is (555) 123-4567",
+    "555-123-4567",
+    "555-123-4567 2 days ago",
+    "ring 020 7946 0958.",
+    "+4915112345678",
+    "07911 123456 is mine",
+    "phone: 5551234567",
+    "tel 555-0134",
+    "0151/23456789",
+    "612 345 678",
+    "+1-555-010-9999,",
+    "555.010.1234",
+    "01 23 45 67 89",
+    "0049 151 1234567",
+    "I ordered two, my number is 555-123-4567",
+]
+OTHERS = [
+    "order 12345678",
+    "order number: 555-123-4567",
+    "Invoice 2023-001234",
+    "paid 1.234.567 yen",
+    "£1,234,567.89",
+    "2023-10-12 14:30:55",
+    "12/10/2023 14:30",
+    "10.12.2023",
+    "192.168.100.200",
+    "ref 020 7946 0958",
+    "$1234567",
+    "1234567.89",
+    "v1.2.3.4567890",
+    "100 000 000 people",
+    "IBAN DE89 3704 0044 0532 0130 00",
+    "5000000 dollars",
+    "12345678",
+]
+LOOSE = st.text(alphabet="0123456789  -.()/+@abz,:<>#\n", max_size=60)
+PIECES = ["call ", "order ", " ", "(", "555-123-4567", "5551234567", "07911 123456", "1", ", ", "a@b.c", "+", "."]
+
+
+@pytest.mark.parametrize("text", PHONES)
+def test_phone_numbers_are_replaced(text: str) -> None:
+    assert "<PHONE>" in scrub_text(text)
+    assert has_pii(text)
+
+
+@pytest.mark.parametrize("text", OTHERS)
+def test_other_numbers_stay(text: str) -> None:
+    assert scrub_text(text) == text
+
+
+def test_email_addresses_are_replaced_and_handles_stay() -> None:
+    assert scrub_text("write to a.b+c@ex-ample.co.uk, not @me.") == "write to <EMAIL>, not @me."
+
+
+@given(LOOSE | st.lists(st.sampled_from(PIECES), max_size=10).map("".join))
+def test_scrubbing_again_changes_nothing(text: str) -> None:
+    assert scrub_text(scrub_text(text)) == scrub_text(text)
+
+
+@pytest.mark.parametrize("piece", ["a", "1", "1 ", "a@", "a.", "(1", "call ", "order 1234567 "])
+def test_hostile_text_costs_linear_time(piece: str) -> None:
+    began = time.process_time()
+    scrub_text(piece * (200_000 // len(piece)))
+    assert time.process_time() - began < 2

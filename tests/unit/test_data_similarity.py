@@ -1,0 +1,74 @@
+"""Near duplicates against brute force over all pairs."""
+
+import itertools
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.data.similarity import find_similar, near_duplicate_clusters, text_key
+
+
+def jaccard(left: str, right: str) -> float:
+    """The definition, from scratch."""
+    sets = []
+    for text in (text_key(left), text_key(right)):
+        sets.append({text[i : i + 3] for i in range(len(text) - 2)} if len(text) >= 3 else {text})
+    return len(sets[0] & sets[1]) / len(sets[0] | sets[1])
+
+
+def brute_force_clusters(texts: list[str], threshold: float) -> list[int]:
+    clusters = list(range(len(texts)))
+    for left, right in itertools.combinations(range(len(texts)), 2):
+        if clusters[left] != clusters[right] and jaccard(texts[left], texts[right]) >= threshold:
+            low, high = sorted((clusters[left], clusters[right]))
+            clusters = [low if cluster == high else cluster for cluster in clusters]
+    return clusters
+
+
+def near_texts(seed: int, count: int = 120) -> list[str]:
+    rng = random.Random(seed)
+    words = ["where", "is", "my", "new", "card", "it", "has", "not", "come", "yet", "please", "tell", "me", "when", "will", "arrive", "the", "order"]
+    texts = [" ".join(rng.choices(words, k=rng.randint(1, 14))) for _ in range(count // 2)]
+    for text in list(texts):
+        at = rng.randrange(len(text))
+        texts.append(text[:at] + rng.choice("xyz ") + text[at + 1 :])
+    return texts
+
+
+@pytest.mark.parametrize("threshold", [0.6, 0.8, 0.9, 1.0])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_clusters_are_those_of_brute_force(threshold: float, seed: int) -> None:
+    texts = near_texts(seed)
+    assert near_duplicate_clusters(texts, threshold) == brute_force_clusters(texts, threshold)
+
+
+def test_find_similar_names_the_first_match_of_each_text() -> None:
+    texts = near_texts(3)
+    here, there = texts[:60], texts[60:]
+    expected = [
+        (i, next(j for j, other in enumerate(there) if jaccard(text, other) >= 0.8))
+        for i, text in enumerate(here)
+        if any(jaccard(text, other) >= 0.8 for other in there)
+    ]
+    assert find_similar(here, there, 0.8) == expected
+    assert find_similar([], there) == find_similar(here, []) == []
+
+
+def test_case_width_and_white_space_make_no_difference() -> None:
+    assert near_duplicate_clusters(["Hello  World", "ＨＥＬＬＯ world\n", "other words here"]) == [0, 0, 2]
+
+
+@given(st.lists(st.text(max_size=20), max_size=12))
+def test_equal_keys_always_share_a_cluster(texts: list[str]) -> None:
+    clusters = near_duplicate_clusters(texts)
+    for left, right in itertools.combinations(range(len(texts)), 2):
+        if text_key(texts[left]) == text_key(texts[right]):
+            assert clusters[left] == clusters[right]
+    assert all(clusters[cluster] == cluster <= index for index, cluster in enumerate(clusters))
+
+
+@given(st.text())
+def test_a_key_is_its_own_key_up_to_unicode_folding(text: str) -> None:
+    assert text_key(f"  {text}\n") == text_key(text)
