@@ -12,16 +12,17 @@ from feedback.harvest import harvest
 from flows.climb import build, climb
 from flows.diary import Diary
 from flows.judge import measure, with_scores
-from flows.outcome import Contender, Outcome, next_number, utc_now, write_outcome
+from flows.outcome import Contender, Outcome, inputs_digest, next_number, nothing_changed, utc_now, write_outcome
 from flows.project import Project, only_one, open_project
 from flows.promote import finish_promotions, offer, set_baseline
 from flows.publish import publish
 from tasks import stages
+from tasks.build import clean_rows
 from tasks.data.rows import values
 from tasks.data.snapshot import read_table
 from tasks.measure.gate import decide
 from tasks.progress import collect_seconds, timed
-from tasks.records import Scorecard, Table, Verdict, to_json
+from tasks.records import Scorecard, StepReport, Table, Verdict, to_json
 from tasks.registry import BASELINE, CHAMPION, VersionRecord
 
 log = logging.getLogger(__name__)
@@ -62,14 +63,19 @@ def turn(project: Project, diary: Diary) -> Outcome:
     reigning = project.registry.by_alias(CHAMPION)
     if reigning is None:
         return first(project, diary, outcome)
+    outcome = replace(outcome, champion_version=reigning.number, inputs_digest=inputs_digest(project, snapshot))
+    last = nothing_changed(project, outcome.inputs_digest, reigning.number)
+    if last is not None:
+        reason = f"Nothing changed since iteration {last.iteration}."
+        return replace(outcome, verdict=Verdict("reject", reason, (), spec.gate.alpha))
     record = project.registry.read_record(reigning)
     champion = Contender(record.recipe, record.candidate)
     best, trials = climb(project, champion, snapshot, new_data=snapshot.digest != record.snapshot.digest)
     diary.log_trials(trials)
-    outcome = replace(outcome, trials=tuple(trials), changed=best.levers, champion_version=reigning.number)
+    outcome = replace(outcome, trials=tuple(trials), changed=best.levers)
     if best.candidate.digest == champion.candidate.digest:
-        reason = "No lever improved the champion on the select rows" if trials else "Nothing changed since the champion"
-        return replace(outcome, verdict=Verdict("reject", f"{reason}.", (), spec.gate.alpha))
+        reason = "No lever improved the champion on the select rows." if trials else "No lever changes the champion's recipe."
+        return replace(outcome, verdict=Verdict("reject", reason, (), spec.gate.alpha))
     return final(project, diary, outcome, best)
 
 
@@ -109,7 +115,7 @@ def final(project: Project, diary: Diary, outcome: Outcome, best: Contender) -> 
     baseline, champion, candidate = (with_scores(card, outcome.snapshot) for card in cards)
     verdict = decide(candidate, champion, baseline, best.claims, project.spec.gate)
     named: dict[str, Scorecard] = dict(zip((BASELINE, CHAMPION, "candidate"), cards, strict=True))
-    outcome = replace(outcome, verdict=verdict, cards=named)
+    outcome = replace(outcome, verdict=verdict, cards=named, cleaning=cleaning(project, best, outcome))
     if verdict.decision != "promote":
         diary.log_candidate(best, cards[2], verdict)
         return replace(outcome, result="rejected" if verdict.decision == "reject" else "inconclusive")
@@ -117,6 +123,11 @@ def final(project: Project, diary: Diary, outcome: Outcome, best: Contender) -> 
     result = offer(project, version, record)
     outcome = replace(outcome, result=result, version=version.number)
     return replace(outcome, champion_version=version.number) if result == "promoted" else outcome
+
+
+def cleaning(project: Project, contender: Contender, outcome: Outcome) -> tuple[StepReport, ...]:
+    """Return what the contender's cleaning steps did to the training rows; they are stored already."""
+    return clean_rows(project.store, outcome.snapshot, contender.recipe.clean).reports
 
 
 def reference(project: Project, alias: str) -> VersionRecord:

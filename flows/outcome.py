@@ -3,8 +3,10 @@
 Knows no Prefect and no MLflow.
 """
 
+import hashlib
+import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -13,8 +15,13 @@ from tasks.data.validate import ValidationReport
 from tasks.levers import Claim
 from tasks.records import Candidate, LeverTrial, Scorecard, Snapshot, StepReport, Verdict, from_json, to_json
 from tasks.specs import Recipe
+from tasks.store import CODE, code_digest
 
 Result = Literal["baseline", "promoted", "review", "rejected", "inconclusive", "unchanged"]
+COLOURS: dict[Result, str] = {
+    "baseline": "green", "promoted": "green", "review": "green", "rejected": "red", "inconclusive": "yellow",
+    "unchanged": "yellow",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,7 @@ class Outcome:
     verdict: Verdict
     snapshot: Snapshot
     started_at: str  # ISO 8601, UTC
+    inputs_digest: str = ""  # of all that could make the next iteration come out differently
     trigger: str = "run"  # run, schedule, drift
     version: str = ""  # the registered version, where one was made
     champion_version: str = ""  # at the end
@@ -47,6 +55,22 @@ class Outcome:
     feedback_rows: int = 0
     seconds: dict[str, float] = field(default_factory=dict)  # by stage, and "total"
     report_uri: str = ""
+
+
+def inputs_digest(project: Project, snapshot: Snapshot) -> str:
+    """Return the SHA-256 of the snapshot, the stages' code, and what the spec says about making and judging models."""
+    spec = project.spec
+    parts = [asdict(part) for part in (spec.recipe, spec.gate, spec.benchmark)] + [asdict(lever) for lever in spec.levers]
+    return hashlib.sha256(json.dumps([snapshot.digest, [code_digest(stage) for stage in CODE], parts], sort_keys=True).encode()).hexdigest()
+
+
+def nothing_changed(project: Project, digest: str, champion_version: str) -> Outcome | None:
+    """Return the last iteration if it tried the levers on the same inputs and left the present champion, else None."""
+    outcomes = read_outcomes(project)
+    if not outcomes or outcomes[-1].result == "baseline":
+        return None
+    last = outcomes[-1]
+    return last if (last.inputs_digest, last.champion_version) == (digest, champion_version) else None
 
 
 def next_number(project: Project) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.outcome import Outcome
+from flows.outcome import COLOURS, Outcome
 from tasks.data.rows import values
 from tasks.data.scrub import scrub_text
 from tasks.measure.quality import read_scores
@@ -130,6 +130,7 @@ def write_report(outcome: Outcome, history: Sequence[Outcome], path: Path) -> No
     rows = comparison(outcome)
     html = environment.get_template("report.html").render(
         outcome=outcome,
+        colour=COLOURS[outcome.result],
         rows=rows,
         chart=interval_chart(rows),
         slices=slice_rows(outcome),

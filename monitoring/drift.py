@@ -47,10 +47,10 @@ class FrameError(ValueError):
 class MonitorSpec:
     """How many production rows are compared with the reference, and which change is worth an alarm.
 
-    Distances in standard deviations of the reference (Wasserstein) move by 0.3 when, say, every text grows by 0.3
-    standard deviations. A Jensen-Shannon distance (natural logarithm, 0 to 0.83) of 0.2 is about a fifth of the answers
-    moving to other labels. The content threshold is the ROC AUC, 0.5 to 1, of a classifier that tells the two frames
-    apart by their words; 0.65 is about a third of the texts being of a new kind.
+    Wasserstein distances are in standard deviations of the reference: 0.3 is, say, every text growing by that much. The
+    mix is a Jensen-Shannon distance (natural logarithm, at most 0.83): 0.15 is one label of sixteen going from 6 % of
+    the answers to about 21 %. The content threshold is the ROC AUC (0.5 to 1) of a classifier that tells the two frames
+    apart by their words: 0.65 is about a third of the texts speaking of something new.
     """
 
     window: Annotated[int, Field(ge=1, le=1_000_000)] = 500  # the latest production rows
@@ -59,7 +59,7 @@ class MonitorSpec:
     descriptor_threshold: Distance = 0.3  # text length, word count, non-letter share, output length
     confidence_threshold: Distance = 0.3
     content_threshold: Annotated[float, Field(ge=0.5, lt=1)] = 0.65
-    mix_threshold: Annotated[float, Field(gt=0, lt=0.83)] = 0.2  # predicted outputs, slices
+    mix_threshold: Annotated[float, Field(gt=0, lt=0.83)] = 0.15  # predicted outputs, slices
 
     def __post_init__(self) -> None:
         """Raise `ValueError` (at the door: Pydantic's) for a window that can never hold enough rows."""
@@ -102,9 +102,8 @@ def measure_drift(
     Raises:
         FrameError: a frame lacks one of the three columns.
     """
-    for name, frame in (("reference", reference), ("production", current)):
-        if missing := [column for column in REQUIRED if column not in frame.columns]:
-            raise FrameError(f"{name} rows: expected the columns {', '.join(REQUIRED)}; {', '.join(missing)} missing")
+    _require_columns("reference", reference)
+    _require_columns("production", current)
     current = current.tail(spec.window)
     rows = {"reference": len(reference), "production": len(current)}
     log.info("drift: comparing %(production)d production rows with %(reference)d reference rows", rows)
@@ -142,11 +141,11 @@ def mean_noise(reference_rows: int, current_rows: int) -> float:
 def mix_noise(reference_rows: int, current_rows: int, categories: int) -> float:
     """Return the Jensen-Shannon distance that two samples of one categorical distribution seldom exceed.
 
-    8 D / (1/n + 1/m), D the divergence in nats, is asymptotically chi-squared with `categories - 1` degrees of freedom
-    (Lin 1991 relates D to it; the same expansion as for the G test); taken at mean plus three standard deviations.
+    8 D / (1/n + 1/m), with D the divergence in nats, is asymptotically chi-squared with `categories - 1` degrees of
+    freedom (the expansion of the G test); its quantile at three standard errors is that of Wilson and Hilferty (1931).
     """
     freedom = max(1, categories - 1)
-    quantile = freedom + _STANDARD_ERRORS * sqrt(2 * freedom)
+    quantile = freedom * (1 - 2 / (9 * freedom) + _STANDARD_ERRORS * sqrt(2 / (9 * freedom))) ** 3
     return sqrt(quantile * (1 / reference_rows + 1 / current_rows) / 8)
 
 
@@ -157,6 +156,11 @@ def content_noise(reference_rows: int, current_rows: int) -> float:
     """
     n, m = reference_rows / 2, current_rows / 2
     return 0.5 + _STANDARD_ERRORS * sqrt((n + m + 1) / (12 * n * m))
+
+
+def _require_columns(name: str, frame: "pd.DataFrame") -> None:
+    if missing := [column for column in REQUIRED if column not in frame.columns]:
+        raise FrameError(f"{name} rows: expected the columns {', '.join(REQUIRED)}; {', '.join(missing)} missing")
 
 
 def _measure(
@@ -210,10 +214,13 @@ def _tidy(frame: "pd.DataFrame", other: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def _printable(value: object) -> str:
-    """Return the value as text; missing ones as the empty text, lone surrogates and NUL bytes replaced."""
+    """Return the value as text, lone surrogates and NUL bytes replaced; a blank for what is missing or empty.
+
+    Evidently's share of non-letters divides by the length of the text.
+    """
     if value is None or value != value:  # NaN differs from itself
-        return ""
-    return str(value).encode("utf-8", "replace").decode("utf-8").replace("\0", " ")
+        return " "
+    return str(value).encode("utf-8", "replace").decode("utf-8").replace("\0", " ") or " "
 
 
 def _reason(checks: tuple[DriftCheck, ...], needed: int) -> str:

@@ -25,6 +25,7 @@ TERSE_SHARE = {"chat": 0.16, "email": 0.08}  # messages that two intents share
 TAIL = 0.6  # the n-th phrasing of an intent has weight n ** -TAIL
 LATER_SHARE = 0.6  # of production messages use new phrasings, where the intent has any
 RISING_SHARE = 0.2  # of all production messages come on top for the rising intent
+COPY_SIMILARITY = 0.85  # golden stays under it; Ratchet's leakage check looks for 0.9
 
 _CHOICE = re.compile(r"\(([^()]*)\)")
 _QUESTION = re.compile(r"(?i)(can|could|do|has|how|is|to which|what|when|where|which|why|will)\b")
@@ -51,17 +52,20 @@ def pool_with_truth(rows: int = POOL_ROWS, seed: int = 7) -> list[Row]:
 def golden_messages(rows: int = GOLDEN_ROWS, seed: int = 7, pool_rows: int = POOL_ROWS) -> list[Row]:
     """Return curated rows: as the pool's messages, labels right, none a copy of a row of the pool of `pool_rows` rows.
 
-    Two texts are copies when they have the same letters in the same order. Keys as in `support_messages`.
+    A copy has the same letters in the same order, or is nearly the same text. Keys as in `support_messages`.
     """
     rng = random.Random(f"{seed}:golden")
-    seen = {_letters(row["text"]) for row in pool_with_truth(pool_rows, seed)}
+    pool = [row["text"] for row in pool_with_truth(pool_rows, seed)]
+    seen = {_letters(text) for text in pool}
+    shingles = [_shingles(text) for text in pool]
     golden: list[Row] = []
     while len(golden) < rows:
         row = _message(rng, rng.choice(INTENTS))
-        if _letters(row["text"]) not in seen:
-            seen.add(_letters(row["text"]))
-            intent = row.pop("true")
-            golden.append({"id": f"g-{len(golden):05d}", **row, "intent": intent})
+        if _letters(row["text"]) in seen or _is_near(_shingles(row["text"]), shingles):
+            continue
+        seen.add(_letters(row["text"]))
+        intent = row.pop("true")
+        golden.append({"id": f"g-{len(golden):05d}", **row, "intent": intent})
     return golden
 
 
@@ -148,7 +152,7 @@ def _chat(ask: str, rng: random.Random, later: bool) -> str:
 
 def _email(ask: str, rng: random.Random, later: bool) -> str:
     sentences = [ask]
-    for background in rng.sample(example_text.BACKGROUND, rng.choice((1, 1, 2, 3))):
+    for background in rng.sample(example_text.BACKGROUND, rng.choice((0, 1, 1, 2))):
         sentences.insert(rng.randint(0, len(sentences)), _fill(background, rng, later))
     body = " ".join(_sentence(words) for words in sentences)
     closing = _fill(rng.choice(example_text.CLOSINGS["email"]), rng, later)
@@ -213,5 +217,22 @@ def _near_copy(text: str, rng: random.Random) -> str:
 
 
 def _letters(text: str) -> str:
-    """Return what makes two texts copies of each other: their letters, in order."""
     return "".join(character for character in text.lower() if character.isalpha())
+
+
+def _shingles(text: str) -> frozenset[str]:
+    """Return the character 3-grams of the text without case and white space runs."""
+    words = " ".join(text.casefold().split())
+    return frozenset(words[start : start + 3] for start in range(max(1, len(words) - 2)))
+
+
+def _is_near(shingles: frozenset[str], others: list[frozenset[str]]) -> bool:
+    """Return whether the Jaccard similarity to any of the others is at least `COPY_SIMILARITY`."""
+    size = len(shingles)
+    for other in others:
+        if not COPY_SIMILARITY * size <= len(other) <= size / COPY_SIMILARITY:
+            continue
+        shared = len(shingles & other)
+        if shared >= COPY_SIMILARITY * (size + len(other) - shared):
+            return True
+    return False

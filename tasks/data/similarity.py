@@ -1,4 +1,4 @@
-"""Which texts are equal or nearly so: MinHash LSH proposes pairs, exact Jaccard similarity decides.
+"""Which texts are equal or nearly so: MinHash LSH and prefix filtering propose pairs, exact Jaccard similarity decides.
 
 Similarity is the Jaccard index of the sets of character 3-grams of the normalised texts (Broder 1997, "On the
 resemblance and containment of documents"): 1 for texts equal but for case, width and white space. It knows no meaning:
@@ -7,7 +7,10 @@ paraphrases are not near duplicates.
 
 import math
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from typing import NamedTuple
 
 SHINGLE_CHARS = 3
 THRESHOLD = 0.9
@@ -15,6 +18,8 @@ THRESHOLD = 0.9
 _SIGNATURE_SLOTS = 256
 _MISSED_SHARE = 1e-4  # of the pairs exactly at the threshold that LSH may fail to propose
 _SEED = 7
+_SHARED_SHINGLES = 3  # of the rarest, that a pair must have in common to be compared
+_MAX_LINKS = 20  # rows of one cluster that stand for all of it behind one shingle, so that big clusters cost no squares
 
 
 def text_key(text: str) -> str:
@@ -29,14 +34,10 @@ def near_duplicate_clusters(texts: Sequence[str], threshold: float = THRESHOLD) 
     """
     keys = [text_key(text) for text in texts]
     unique = list(dict.fromkeys(keys))
-    shingles = [_shingles(key) for key in unique]
+    sketches = _sketch(unique, threshold)
     parents = list(range(len(unique)))
-    for here, candidates in enumerate(_candidates(shingles, shingles, threshold)):
-        for other in candidates:
-            if other >= here or (pair := {_root(parents, here), _root(parents, other)}) == {_root(parents, here)}:
-                continue
-            if _is_similar(shingles[here], shingles[other], threshold):
-                parents[max(pair)] = min(pair)
+    for bucket in _buckets([sketch.shingles for sketch in sketches], threshold):
+        _join_bucket(bucket, sketches, threshold, parents)
     first: dict[str, int] = {}
     for index, key in enumerate(keys):
         first.setdefault(key, index)
@@ -45,19 +46,46 @@ def near_duplicate_clusters(texts: Sequence[str], threshold: float = THRESHOLD) 
 
 
 def find_similar(texts: Sequence[str], among: Sequence[str], threshold: float = THRESHOLD) -> list[tuple[int, int]]:
-    """Return (index in `texts`, index in `among`) for each text that has a similar one there, the first such one."""
-    indexed = [_shingles(text_key(text)) for text in among]
-    queries = [_shingles(text_key(text)) for text in texts]
-    found = []
-    for here, candidates in enumerate(_candidates(queries, indexed, threshold)):
-        match = next((there for there in candidates if _is_similar(queries[here], indexed[there], threshold)), None)
-        if match is not None:
-            found.append((here, match))
-    return found
+    """Return (index in `texts`, index in `among`) for each text that has a similar one there, with one such."""
+    sketches = _sketch([text_key(text) for text in (*among, *texts)], threshold)
+    found: dict[int, int] = {}
+    for bucket in _buckets([sketch.shingles for sketch in sketches], threshold):
+        index: dict[str, list[int]] = defaultdict(list)
+        for here in bucket:
+            if here < len(among):
+                for shingle in sketches[here].rare:
+                    index[shingle].append(here)
+            elif here not in found:
+                for other in _candidates(index, sketches[here]):
+                    if _is_similar(sketches[here].shingles, sketches[other].shingles, threshold):
+                        found[here] = other
+                        break
+    return sorted((here - len(among), match) for here, match in found.items())
 
 
-def _shingles(key: str) -> frozenset[str]:
-    return frozenset(key[i : i + SHINGLE_CHARS] for i in range(max(1, len(key) - SHINGLE_CHARS + 1)))
+class _Sketch(NamedTuple):
+    """What is compared of one text."""
+
+    shingles: frozenset[str]
+    rare: list[str]  # those of them that fewest texts have
+    shared: int  # how many of `rare` a similar text has among its own
+
+
+def _sketch(keys: Sequence[str], threshold: float) -> list[_Sketch]:
+    """Return the sketches of the texts for prefix filtering, which tells texts of one template apart as MinHash cannot.
+
+    Similar texts share at least s = ceil(threshold * n) of n shingles, so at least k of the rarest n - s + k
+    (Chaudhuri, Ganti and Kaushik 2006, "A primitive operator for similarity joins in data cleaning").
+    """
+    sets = [frozenset(key[i : i + SHINGLE_CHARS] for i in range(max(1, len(key) - SHINGLE_CHARS + 1))) for key in keys]
+    counts = Counter(chain.from_iterable(sets))
+    sketches = []
+    for shingles in sets:
+        common = math.ceil(threshold * len(shingles) - 1e-9)
+        shared = min(_SHARED_SHINGLES, common)
+        rarest = sorted(shingles, key=lambda shingle: (counts[shingle], shingle))
+        sketches.append(_Sketch(shingles, rarest[: len(shingles) - common + shared], shared))
+    return sketches
 
 
 def _is_similar(left: frozenset[str], right: frozenset[str], threshold: float) -> bool:
@@ -67,6 +95,28 @@ def _is_similar(left: frozenset[str], right: frozenset[str], threshold: float) -
     return shared >= threshold * (len(left) + len(right) - shared)
 
 
+def _join_bucket(bucket: Sequence[int], sketches: Sequence[_Sketch], threshold: float, parents: list[int]) -> None:
+    """Join, in `parents`, the clusters of the similar texts of one bucket."""
+    index: dict[str, list[int]] = defaultdict(list)
+    links: Counter[tuple[str, int]] = Counter()
+    for here in bucket:
+        for other in _candidates(index, sketches[here]):
+            ends = _root(parents, here), _root(parents, other)
+            if ends[0] != ends[1] and _is_similar(sketches[here].shingles, sketches[other].shingles, threshold):
+                parents[max(ends)] = min(ends)
+        for shingle in sketches[here].rare:
+            link = shingle, _root(parents, here)
+            if links[link] < _MAX_LINKS:
+                links[link] += 1
+                index[shingle].append(here)
+
+
+def _candidates(index: Mapping[str, Sequence[int]], sketch: _Sketch) -> list[int]:
+    """Return who stands in the index behind enough of the sketch's rare shingles."""
+    counts = Counter(chain.from_iterable(index.get(shingle, ()) for shingle in sketch.rare))
+    return [other for other, count in counts.items() if count >= sketch.shared]
+
+
 def _root(parents: list[int], index: int) -> int:
     while parents[index] != index:
         parents[index] = parents[parents[index]]
@@ -74,20 +124,21 @@ def _root(parents: list[int], index: int) -> int:
     return index
 
 
-def _candidates(
-    queries: Sequence[frozenset[str]], indexed: Sequence[frozenset[str]], threshold: float
-) -> Iterator[list[int]]:
-    """Yield for each query the indices, ascending, of the sets that share a band of its MinHash signature."""
-    from rensa import RMinHash, RMinHashLSH
+def _buckets(sets: Sequence[frozenset[str]], threshold: float) -> Iterator[tuple[int, ...]]:
+    """Yield the groups, of ascending indices, of sets whose MinHash signatures agree in a band; each group once."""
+    from rensa import RMinHash
 
     rows, bands = _band_shape(threshold)
-    lsh = RMinHashLSH(threshold, rows * bands, bands)
-    signatures = RMinHash.from_token_sets(indexed, rows * bands, _SEED)
-    lsh.insert_many(signatures)
-    if queries is not indexed:
-        signatures = RMinHash.from_token_sets(queries, rows * bands, _SEED)
-    for signature in signatures:
-        yield sorted(lsh.query(signature))
+    signatures = RMinHash.digest_matrix_from_token_sets(sets, rows * bands, _SEED).to_rows()
+    seen: set[tuple[int, ...]] = set()
+    for start in range(0, rows * bands, rows):
+        groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for index, signature in enumerate(signatures):
+            groups[tuple(signature[start : start + rows])].append(index)
+        for group in map(tuple, groups.values()):
+            if len(group) > 1 and group not in seen:
+                seen.add(group)
+                yield group
 
 
 def _band_shape(threshold: float) -> tuple[int, int]:

@@ -33,9 +33,10 @@ def assign_splits(
     Near-duplicate clusters stay whole. With `labelled`, shares hold within each target (up to one cluster) and each
     target keeps a training row; without, over all rows.
 
-    Within a target, clusters are ranked by their hash and the ranks are cut at the shares (systematic sampling with a
-    random start), so n further rows move about sqrt(n) * share old ones, those next to a cut, and no others. A cluster
-    is hashed by its first text: rows appended to it do not move it.
+    Within a target, clusters are ranked by their hash and the ranks are cut at the shares, in the order golden, select,
+    valid, train (systematic sampling with a random start). So n further rows of a target move at most about sqrt(n)
+    old ones, those next to a cut, and only to the neighbour there: between golden and train lie select and valid. A
+    cluster is hashed by its first text: rows appended to it do not move it.
 
     Raises:
         DataError: the shares leave nothing for train.

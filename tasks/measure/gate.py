@@ -17,6 +17,11 @@ from tasks.specs import GateSpec
 Claim = Literal["quality", "cost"]
 Outcome = Literal["pass", "fail", "unsure"]
 
+QUALITY_GAIN = "quality is better than the champion's"
+QUALITY_KEPT = "quality is no worse than the champion's"
+COST_GAIN = "cost is lower than the champion's"
+COST_KEPT = "cost is no higher than the champion's"
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -57,11 +62,11 @@ def keep(verdict: Verdict, claims: Sequence[Claim], spec: GateSpec) -> bool:
     if verdict.decision == "reject":
         return False
     estimates = {test.name: test.estimate for test in verdict.tests}
-    if estimates["quality not below champion"] < -spec.margin:
+    if estimates[QUALITY_KEPT] < -spec.margin:
         return False
     gains = {
-        "quality": estimates.get("quality above champion", 0) > 0,
-        "cost": estimates.get("cost below champion", 1) < 1,
+        "quality": estimates.get(QUALITY_GAIN, 0) > 0,
+        "cost": estimates.get(COST_GAIN, 1) < 1,
     }
     return any(gains[claim] for claim in claims)
 
@@ -103,7 +108,7 @@ def _speed_flaw(candidate: Scorecard, champion: Scorecard) -> str | None:
 
 def _non_inferior(name: str, candidate: Measured, reference: Measured, spec: GateSpec) -> Test:
     estimate = paired_difference(candidate.scores, reference.scores, spec.alpha)
-    return _difference_test(f"quality not below {name}", estimate, -spec.margin, spec.alpha)
+    return _difference_test(f"quality is no worse than the {name}'s", estimate, -spec.margin, spec.alpha)
 
 
 def _difference_test(name: str, estimate: Estimate, bound: float, alpha: float) -> Test:
@@ -126,7 +131,7 @@ def _slice_tests(candidate: Measured, champion: Measured, spec: GateSpec) -> lis
     shown = holm([estimate.p_above(-spec.slice_margin) for estimate in estimates.values()], spec.alpha)
     tests = []
     for (name, estimate), passed in zip(estimates.items(), shown, strict=True):
-        test = _difference_test(f"slice {name} not below champion", estimate, -spec.slice_margin, spec.alpha)
+        test = _difference_test(f"slice {name} is no worse than the champion's", estimate, -spec.slice_margin, spec.alpha)
         if passed or test.outcome == "fail":
             tests.append(replace(test, outcome="pass" if passed else "fail"))
         else:
@@ -136,7 +141,7 @@ def _slice_tests(candidate: Measured, champion: Measured, spec: GateSpec) -> lis
 
 
 def _cost_guard(candidate: Measured, champion: Measured, spec: GateSpec) -> Test:
-    return _ratio_test("cost not above champion", candidate, champion, 1 + spec.cost_margin, spec.alpha)
+    return _ratio_test(COST_KEPT, candidate, champion, 1 + spec.cost_margin, spec.alpha)
 
 
 def _ratio_test(name: str, candidate: Measured, champion: Measured, bound: float, alpha: float) -> Test:
@@ -153,9 +158,9 @@ def _claim_tests(candidate: Measured, champion: Measured, claims: Sequence[Claim
     tests = []
     if "quality" in claims:
         estimate = paired_difference(candidate.scores, champion.scores, alpha)
-        tests.append(_difference_test("quality above champion", estimate, 0.0, alpha))
+        tests.append(_difference_test(QUALITY_GAIN, estimate, 0.0, alpha))
     if "cost" in claims:
-        tests.append(_ratio_test("cost below champion", candidate, champion, 1 - spec.min_gain, alpha))
+        tests.append(_ratio_test(COST_GAIN, candidate, champion, 1 - spec.min_gain, alpha))
     return tests
 
 
@@ -164,7 +169,7 @@ def _verdict(required: list[Test], claimed: list[Test], spec: GateSpec) -> Verdi
     failed = [test for test in required if test.outcome == "fail"]
     shown = [test for test in claimed if test.outcome == "pass"]
     if failed or all(test.outcome == "fail" for test in claimed):
-        return Verdict("reject", f"Reject: {_sentence(failed or claimed)}.", tests, spec.alpha)
+        return Verdict("reject", f"Reject: it does not hold that {_sentence(failed or claimed)}.", tests, spec.alpha)
     unsure = [test for test in required if test.outcome == "unsure"]
     if not shown:
         unsure += [test for test in claimed if test.outcome == "unsure"]
@@ -177,13 +182,13 @@ def _verdict(required: list[Test], claimed: list[Test], spec: GateSpec) -> Verdi
 
 
 def _sentence(tests: Sequence[Test]) -> str:
-    return "; ".join(_phrase(test) for test in tests[:3])
+    return " and ".join(_phrase(test) for test in tests[:3])
 
 
 def _phrase(test: Test) -> str:
     if test.name.startswith("cost"):
         return (
-            f"{test.name} (time ratio {test.estimate:.2f}, {test.low:.2f} to {test.high:.2f}, bound {test.bound:.2f})"
+            f"{test.name} (time ratio {test.estimate:.2f}, {test.low:.2f} to {test.high:.2f}; must stay below {test.bound:.2f})"
         )
     points = [f"{100 * value:+.1f}" for value in (test.estimate, test.low, test.high, test.bound)]
-    return f"{test.name} ({points[0]} points, {points[1]} to {points[2]}, bound {points[3]})"
+    return f"{test.name} ({points[0]} points, {points[1]} to {points[2]}; must exceed {points[3]})"

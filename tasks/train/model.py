@@ -25,6 +25,7 @@ class EncoderClassifier(nn.Module):
     def __init__(self, encoder: PreTrainedModel, labels: int, pooling: str, dropout: float = 0.0) -> None:
         super().__init__()
         self.encoder = encoder
+        self.config = encoder.config  # the Trainer looks for it
         self.pooling = pooling
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(encoder.config.hidden_size, labels)

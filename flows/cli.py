@@ -1,0 +1,226 @@
+"""The `ratchet` command. Each command imports what it needs when it runs, so that `--help` answers at once."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Keep a language model in production getting better and cheaper, and never let it slip back.",
+)
+
+SpecPath = Annotated[Path, typer.Argument(help="The spec, or the folder that holds ratchet.yaml.", show_default=True)]
+AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON on standard output.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show what every library logs.")]
+Here = Path("ratchet.yaml")
+
+
+def main() -> None:
+    """Run the command; a mistake of the user's is one line and exit code 2, any other known error one line and 1."""
+    try:
+        app()
+    except Exception as error:
+        _fail(error)
+
+
+def _fail(error: Exception) -> NoReturn:
+    from feedback.errors import FeedbackError
+    from tasks.errors import RatchetError, UserError
+
+    if not isinstance(error, RatchetError | FeedbackError):
+        raise error
+    line = " ".join(str(error).split())
+    sys.stderr.write(f"ratchet: {line}\n")
+    sys.exit(2 if isinstance(error, UserError) else 1)
+
+
+def _answer(content: Any, as_json: bool, draw: Callable[[], None]) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(content, indent=1, sort_keys=True) + "\n")
+    else:
+        draw()
+
+
+def _quiet(verbose: bool) -> None:
+    """Keep the libraries' logs off the terminal unless asked for."""
+    import logging
+
+    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(name)s: %(message)s")
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
+    os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "flows,tasks,monitoring,feedback")
+    if not verbose:
+        for name in ("flows", "tasks", "monitoring", "feedback", "great_expectations", "onnx_ir", "onnxscript"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(help="The folder to make.")], as_json: AsJson = False) -> None:
+    """Write a commented example project that runs as it is."""
+    from flows.starter import write_project
+
+    written = write_project(folder)
+    _answer({"written": [str(path) for path in written]}, as_json,
+            lambda: typer.echo("\n".join(f"wrote {path}" for path in written) + f"\nnext: ratchet run {folder}"))  # fmt: skip
+
+
+@app.command()
+def run(
+    spec: SpecPath = Here, trigger: Annotated[str, typer.Option(help="What asked for it: run, schedule, drift.")] = "run",
+    as_json: AsJson = False, verbose: Verbose = False,
+) -> None:  # fmt: skip
+    """Run one iteration: build, measure, judge and, where the gate says so, promote."""
+    _quiet(verbose)
+    from flows.project import open_project
+    from flows.show import progress_bars, show_outcome
+
+    project = open_project(spec)
+    with progress_bars(hidden=as_json):
+        outcome_json = _iterate(project.spec_path, trigger)
+    _answer(json.loads(outcome_json), as_json, lambda: show_outcome(outcome_json))
+
+
+def _iterate(spec: Path, trigger: str) -> str:
+    from flows.iterate import iterate
+
+    return iterate(str(spec), trigger)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Where to play it; emptied first.")] = Path("ratchet-demo"),
+    seed: Annotated[int, typer.Option(help="Seed of the example's messages.")] = 7,
+    as_json: AsJson = False, verbose: Verbose = False,
+) -> None:  # fmt: skip
+    """Play the whole loop on an embedded example: baseline, better and cheaper, drift, won back."""
+    _quiet(verbose)
+    from flows.demo import play
+    from flows.show import progress_bars, show_demo
+
+    with progress_bars(hidden=as_json) as tell:
+        story = play(folder, seed, tell)
+    _answer(story, as_json, lambda: show_demo(story))
+
+
+@app.command()
+def status(spec: SpecPath = Here, as_json: AsJson = False) -> None:
+    """Say who is champion, what waits for review, and what production sent."""
+    _quiet(False)
+    from flows.project import open_project
+    from flows.show import show_status
+    from flows.status import project_status
+
+    content = project_status(open_project(spec))
+    _answer(content, as_json, lambda: show_status(content))
+
+
+@app.command()
+def history(spec: SpecPath = Here, as_json: AsJson = False) -> None:
+    """List the iterations and the promotion ledger."""
+    _quiet(False)
+    from flows.project import open_project
+    from flows.show import show_history
+    from flows.status import project_history
+
+    content = project_history(open_project(spec))
+    _answer(content, as_json, lambda: show_history(content))
+
+
+@app.command()
+def review(
+    version: Annotated[str, typer.Argument(help="The version to decide on; without it, list what waits.")] = "",
+    spec: Annotated[Path, typer.Option(help="The spec, or its folder.")] = Here,
+    approve: Annotated[bool, typer.Option("--approve", help="Promote the version.")] = False,
+    reject: Annotated[bool, typer.Option("--reject", help="Leave the champion as it is.")] = False,
+    reviewer: Annotated[str, typer.Option("--as", help="Who decides; the user's login name if left out.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Decide on a version that waits for a review, and apply every decision made here or in MLflow."""
+    _quiet(False)
+    from flows.project import open_project
+    from flows.show import show_review
+    from flows.status import decide_review
+
+    content = decide_review(open_project(spec), version, approve, reject, reviewer)
+    _answer(content, as_json, lambda: show_review(content))
+
+
+@app.command()
+def rollback(
+    spec: SpecPath = Here,
+    reason: Annotated[str, typer.Option(help="Why; kept in the ledger.")] = "asked for on the command line",
+    as_json: AsJson = False,
+) -> None:
+    """Make the champion before the present one champion again."""
+    _quiet(False)
+    from flows.project import only_one, open_project
+    from flows.promote import finish_promotions
+    from flows.promote import rollback as roll_back
+
+    project = open_project(spec)
+    with only_one(project):
+        finish_promotions(project)
+        move = roll_back(project, reason)
+    _answer({"from": move.from_version, "to": move.to_version, "reason": reason}, as_json,
+            lambda: typer.echo(f"champion is version {move.to_version} again (was {move.from_version})"))  # fmt: skip
+
+
+@app.command()
+def monitor(spec: SpecPath = Here, as_json: AsJson = False, verbose: Verbose = False) -> None:
+    """Compare the latest production window with the champion's reference; on drift, emit the event."""
+    _quiet(verbose)
+    from flows.project import open_project
+    from flows.show import show_watch
+
+    project = open_project(spec)
+    from flows.monitor import monitor as watch
+
+    content = json.loads(watch(str(project.spec_path)))
+    _answer(content, as_json, lambda: show_watch(content))
+
+
+@app.command()
+def up(
+    spec: SpecPath = Here,
+    prefect_port: Annotated[int, typer.Option(min=1, max=65535)] = 4200,
+    mlflow_port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+    webhook_port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+    check: Annotated[bool, typer.Option("--check", help="Stop as soon as everything answers.")] = False,
+) -> None:
+    """Start Prefect, MLflow, the webhook and a worker with the schedules on loopback; Ctrl-C stops them all."""
+    _quiet(False)
+    from flows.project import open_project
+    from flows.up import Ports, serve
+
+    serve(open_project(spec), Ports(prefect_port, mlflow_port, webhook_port), once=check)
+
+
+@app.command()
+def doctor(spec: SpecPath = Here, as_json: AsJson = False) -> None:
+    """Check this machine and, where there is a spec, the project; exit code 1 when something is missing."""
+    _quiet(False)
+    from flows.doctor import examine
+    from flows.show import show_findings
+
+    findings = examine(spec)
+    _answer(findings, as_json, lambda: show_findings(findings))
+    if not all(finding["ok"] for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def schema(as_json: AsJson = False) -> None:
+    """Print the spec's JSON Schema, for editors."""
+    from flows.spec import json_schema
+
+    sys.stdout.write(json.dumps(json_schema(), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

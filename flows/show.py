@@ -1,0 +1,173 @@
+"""Drawing answers on the terminal with Rich: tables, progress bars, one closing table. Computes nothing."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from tasks.progress import progress_to
+
+console = Console()
+
+
+@contextmanager
+def progress_bars(hidden: bool) -> Iterator[Callable[[str], None]]:
+    """Show a bar per stage while the block runs; yields a function that prints a headline above them."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description:<24}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=hidden) as progress:
+        known: dict[str, TaskID] = {}
+        progress.add_task("iteration", total=None)
+
+        def listen(what: str, done: int, total: int) -> None:
+            if what not in known:
+                known[what] = progress.add_task(what)
+            progress.update(known[what], completed=done, total=total)
+            if done >= total:
+                progress.remove_task(known.pop(what))
+
+        def tell(headline: str) -> None:
+            if not hidden:
+                progress.console.print(headline)
+
+        with progress_to(listen):
+            yield tell
+
+
+def show_outcome(outcome_json: str) -> None:
+    """Print what an iteration tried, measured and decided."""
+    from flows.outcome import COLOURS, Outcome
+    from flows.reports import comparison
+    from tasks.records import from_json
+
+    outcome = from_json(Outcome, outcome_json)
+    colour = COLOURS[outcome.result]
+    console.print(f"[bold]Iteration {outcome.iteration}[/bold]: [{colour}]{outcome.result}[/{colour}]")
+    console.print(outcome.verdict.reason, style=colour)
+    for trial in outcome.trials:
+        word = "[green]kept[/green]" if trial.kept else "[red]dropped[/red]"
+        console.print(f"  lever {trial.lever}: {word}; {trial.verdict.reason}")
+    rows = [[r.role, r.quality, r.throughput, r.latency, r.memory, r.size] for r in comparison(outcome)]
+    if rows:
+        _table(
+            "golden rows, timed interleaved",
+            ["model", "accuracy (95 %)", "batch-1", "p50 / p95 / p99", "memory", "size"],
+            rows,
+        )
+    if outcome.result == "review":
+        console.print(f"Version {outcome.version} waits: ratchet review {outcome.version} --approve (or --reject)")
+    console.print(f"report: {outcome.report_uri}", soft_wrap=True)
+
+
+def show_demo(story: dict[str, Any]) -> None:
+    """Print the closing table of the demo and where to look."""
+    rows = [
+        [
+            str(turn["turn"]),
+            turn["changed"],
+            turn["quality"],
+            turn["throughput"],
+            turn["size"],
+            turn["result"],
+            turn["reason"],
+        ]
+        for turn in story["turns"]
+    ]
+    _table(
+        "The loop, turn by turn (golden rows; throughput and size as ratios to the baseline)",
+        ["turn", "changed", "accuracy (95 %)", "throughput", "size", "verdict", "reason"],
+        rows,
+    )
+    for line in story["production"]:
+        console.print(line)
+    console.print(f"\nTook {story['seconds']:.0f} s. Where to look:")
+    for name, place in story["look"].items():
+        console.print(f"  {name}: {place}", soft_wrap=True, highlight=False)
+
+
+def show_status(content: dict[str, Any]) -> None:
+    """Print a project's state."""
+    aliases = ", ".join(f"{name} = version {number}" for name, number in sorted(content["aliases"].items()))
+    console.print(f"[bold]{content['project']}[/bold]: {aliases or 'no model yet; `ratchet run` makes the baseline'}")
+    last = content["last_iteration"]
+    if last:
+        console.print(f"last iteration {last['iteration']}: {last['result']}; {last['reason']}")
+    if content["waiting_for_review"]:
+        console.print(f"waiting for review: {', '.join(content['waiting_for_review'])}", style="yellow")
+    console.print(f"production: {content['predictions']} predictions, {content['feedback']} feedback")
+    console.print(f"MLflow {content['tracking_uri']}\ndatabase {content['database']}", soft_wrap=True, highlight=False)
+
+
+def show_history(content: dict[str, Any]) -> None:
+    """Print the iterations and the ledger."""
+    iterations = [
+        [str(i["iteration"]), i["started_at"], i["trigger"], i["result"], ", ".join(i["changed"]) or "-", i["reason"]]
+        for i in content["iterations"]
+    ]
+    _table("iterations", ["#", "started", "trigger", "result", "kept", "reason"], iterations)
+    ledger = [
+        [
+            e["at"],
+            e["phase"],
+            e["action"],
+            e["alias"],
+            f"{e['from'] or '-'} -> {e['to']}",
+            e["actor"],
+            e["evidence_sha256"][:12],
+        ]
+        for e in content["ledger"]
+    ]
+    _table("promotion ledger", ["at", "phase", "action", "alias", "version", "who", "evidence"], ledger)
+
+
+def show_review(content: dict[str, Any]) -> None:
+    """Print what was applied and what still waits."""
+    for done in content["applied"]:
+        console.print(f"version {done['version']}: {done['decision']}")
+    for waiting in content["waiting"]:
+        number = waiting["version"]
+        console.print(f"version {number} waits (judged against version {waiting['judged_against']}): "
+                      f"ratchet review {number} --approve (or --reject)")  # fmt: skip
+    if not content["waiting"] and not content["applied"]:
+        console.print("nothing waits for a review")
+
+
+def show_watch(content: dict[str, Any]) -> None:
+    """Print what the monitor saw."""
+    report = content["report"]
+    console.print(report["reason"], style="yellow" if report["drifted"] else "green")
+    rows = [
+        [c["name"], c["method"], f"{c['value']:.3f}", f"{c['threshold']:.3f}", "drifted" if c["drifted"] else "-"]
+        for c in report["checks"]
+    ]
+    if rows:
+        _table(f"{report['reference_rows']} reference rows, {report['current_rows']} in production",
+               ["check", "method", "value", "threshold", ""], rows)  # fmt: skip
+    if report["report_uri"]:
+        console.print(f"report: {report['report_uri']}", soft_wrap=True)
+
+
+def show_findings(findings: list[dict[str, Any]]) -> None:
+    """Print the doctor's findings."""
+    for finding in findings:
+        mark = "[green]ok[/green]  " if finding["ok"] else "[red]miss[/red]"
+        console.print(f"{mark} {finding['check']}: {finding['found']}", soft_wrap=True, highlight=False)
+        if finding["mend"]:
+            console.print(f"     {finding['mend']}", style="yellow", soft_wrap=True)
+
+
+def _table(title: str, headers: list[str], rows: list[list[str]]) -> None:
+    table = Table(title=title, title_justify="left")
+    for header in headers:
+        table.add_column(header, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)

@@ -1,0 +1,230 @@
+"""Sources, each for real: files of every kind, a local dataset folder, SQLite; and every bad input."""
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from tasks.data.rows import values
+from tasks.data.snapshot import read_table, write_table
+from tasks.data.sources import FileSource, HubSource, SqlSource, read_source
+from tasks.errors import DataError, SpecError
+
+CSV = 'text,label,channel\n"my card, please",card,chat\nhello,greeting,mail\n'
+
+
+def read(root: Path, source: Any = None, **columns: Any) -> pa.Table:
+    source = source or FileSource(path=next(entry.name for entry in root.iterdir()))
+    return read_source(source, **{"text": "text", "target": "label", **columns}, root=root)
+
+
+def write(root: Path, name: str, content: str | bytes) -> Path:
+    (root / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", CSV),
+        ("a.csv", "\ufeff" + CSV.replace("\n", "\r\n") + "\r\n"),
+        ("a.tsv", "text\tlabel\tchannel\nmy card, please\tcard\tchat\nhello\tgreeting\tmail\n"),
+        ("a.jsonl", '{"text": "my card, please", "label": "card", "channel": "chat"}\n\n'
+                    '{"text": "hello", "label": "greeting", "channel": "mail", "more": [1]}\n'),
+    ],
+)  # fmt: skip
+def test_text_files_are_read(tmp_path: Path, name: str, content: str) -> None:
+    table = read(write(tmp_path, name, content), slices=["channel"])
+    assert table.column_names == ["id", "text", "target", "split", "source", "channel"]
+    assert table.drop(["id"]).to_pylist() == [
+        {"text": "my card, please", "target": "card", "split": "", "source": f"file:{name}", "channel": "chat"},
+        {"text": "hello", "target": "greeting", "split": "", "source": f"file:{name}", "channel": "mail"},
+    ]
+
+
+def test_parquet_is_read_with_numbers_as_text(tmp_path: Path) -> None:
+    columns = {"text": ["a", None, "c"], "label": [3, 4.0, 5.5], "id": [10, 11, 12], "unused": [b"x", b"y", b"z"]}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    table = read(tmp_path)
+    assert (values(table, "id"), values(table, "text")) == (["10", "11", "12"], ["a", "", "c"])
+    assert values(table, "target") == ["3", "4", "5.5"]
+
+
+def test_named_splits_keep_their_names(tmp_path: Path) -> None:
+    write(write(tmp_path, "a.csv", CSV), "b.csv", CSV)
+    table = read(tmp_path, FileSource(splits={"train": "a.csv", "golden": "b.csv"}))
+    assert values(table, "split") == ["train"] * 2 + ["golden"] * 2
+    assert len(set(values(table, "id"))) == 4
+
+
+def test_ids_follow_content_not_place(tmp_path: Path) -> None:
+    first = read(write(tmp_path, "a.csv", "text,label\nx,a\nx,a\ny,b\n"))
+    second = read(write(tmp_path, "a.csv", "text,label\nnew,a\ny,b\nx,a\nx,a\n"))
+    assert len(set(values(first, "id"))) == 3
+    assert set(values(first, "id")) < set(values(second, "id"))
+
+
+@pytest.mark.parametrize("ids", [("7", "8", True), ("7", "7", False), ("7", "", False)])
+def test_own_ids_are_used_where_unique(tmp_path: Path, ids: tuple[str, str, bool]) -> None:
+    table = read(write(tmp_path, "a.csv", f"id,text,label\n{ids[0]},x,a\n{ids[1]},y,b\n"))
+    assert (values(table, "id") == [*ids[:2]]) is ids[2]
+    assert len(set(values(table, "id"))) == 2
+
+
+def test_a_local_dataset_folder_is_read_with_label_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["ham", "spam"])}
+    )
+    (tmp_path / "mails").mkdir()
+    for split in ("train", "test"):
+        data = datasets.Dataset.from_dict({"text": ["hi", "win!"], "label": [0, 1]}, features=features)
+        data.to_parquet(tmp_path / "mails" / f"{split}.parquet")
+    table = read(tmp_path, HubSource(dataset="mails", splits={"train": "train", "golden": "test"}))
+    assert values(table, "target") == ["ham", "spam"] * 2
+    assert values(table, "split") == ["train", "train", "golden", "golden"]
+    assert values(table, "source") == ["hub:mails"] * 4
+    with pytest.raises(DataError, match="dataset mails split other: cannot be loaded"):
+        read(tmp_path, HubSource(dataset="mails", splits={"train": "other"}))
+    with pytest.raises(DataError, match="no column 'body'"):
+        read(tmp_path, HubSource(dataset="mails"), text="body")
+
+
+def test_a_hub_dataset_without_a_network_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("datasets")
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(DataError, match="without a network, give a local folder"):
+        read(tmp_path, HubSource(dataset="nobody/nothing"))
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    with sqlite3.connect(tmp_path / "app.db") as connection:
+        connection.execute("create table mails (body text, label integer, kind text)")
+        connection.executemany("insert into mails values (?, ?, ?)", [("hi", 1, "in"), ("bye 12:30", 2, "out")])
+    connection.close()
+    return tmp_path
+
+
+def test_queries_are_read(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAIL_DB", "sqlite:///app.db")
+    query = "select body as text, label from mails where body not like '%12:31%'"
+    table = read(database, SqlSource(url="${MAIL_DB}", query=query))
+    assert (values(table, "text"), values(table, "target")) == (["hi", "bye 12:30"], ["1", "2"])
+    splits = {"train": f"{query} and kind = 'in'", "golden": f"{query} and kind = 'out'"}
+    assert values(read(database, SqlSource(url="sqlite:///app.db", splits=splits)), "split") == ["train", "golden"]
+
+
+@pytest.mark.parametrize(
+    ("url", "query", "message"),
+    [
+        ("${NOT_SET_ANYWHERE}", "select 1", "environment variable NOT_SET_ANYWHERE is not set"),
+        ("sqlite:///missing.db", "select 1", r"missing\.db: no such database file"),
+        ("sqlite:///app.db", "select absent", "database refused .OperationalError: .*no such column"),
+        ("sqlite:///app.db", "delete from mails", "returns no rows; expected a SELECT"),
+        (
+            "sqlite:///app.db",
+            "select body as txt, label from mails",
+            "no column 'text' .data.text.; did you mean 'txt'",
+        ),
+        ("sqlite:///app.db", "select body as text, label from mails where 0", "no rows"),
+        ("nonsense", "select 1", "the database refused .ArgumentError"),
+        ("oracle://me:secret@h/d", "select 1", "the database refused .ModuleNotFoundError"),
+    ],
+)
+def test_a_bad_query_is_one_clear_line(database: Path, url: str, query: str, message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        read(database, SqlSource(url=url, query=query))
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert len(read(database, SqlSource(url="sqlite:///app.db", query="select body as text, label from mails"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", "", "no column 'text'"),
+        ("a.csv", "text,label\n", "no rows"),
+        ("a.jsonl", "\n", "no rows"),
+        ("a.csv", "txt,label\nx,a\n", r"a\.csv: no column 'text' .data\.text.; did you mean 'txt'"),
+        ("a.csv", "a,b\nx,a\n", "it has 'a', 'b'"),
+        ("a.csv", "text,text\nx,a\n", "line 1: a column name stands twice"),
+        ("a.csv", "text,label\nx,a\n\"two\nlines\",b\ny,a,more\n", "line 5: 3 fields, expected 2"),
+        ("a.csv", "text,label\nx\n", "line 2: 1 fields, expected 2"),
+        ("a.csv", b"text,label\nx,a\nsch\xf6n,a\n", "line 3: byte 3 is not UTF-8"),
+        ("a.csv", "text,label\nx,a\n\"open,a\n", "line 3: not CSV"),
+        ("a.csv", "text,label\nx,a\nto me@x.org, \n", "line 3: column 'label' is empty .text 'to <EMAIL>'"),
+        ("a.csv", "text,label\nx,a\n" + "y" * 10_000_000 + ",b\n", "line 3: not CSV .field larger than field limit"),
+        ("a.jsonl", '{"text": "' + "é" * 600_000 + '", "label": "a"}', "line 1: column 'text' holds 1200000 bytes"),
+        ("a.jsonl", '{"text": "x", "label": "a"}\n{"text": "y"}\n', "line 2: column 'label' is empty"),
+        ("a.jsonl", '{"text": "x", "label": ["a"]}\n', "line 1: column 'label' holds a list"),
+        ("a.jsonl", '{"text": "x"\n', "line 1: not JSON"),
+        ("a.jsonl", "[" * 100_000, "line 1: not JSON"),
+        ("a.json", '["x"]\n', "line 1: a JSON list; expected one object per line"),
+        ("a.parquet", b"PAR1 nonsense", "not Parquet or damaged"),
+        ("a.xlsx", b"PK", r"unknown kind of file '\.xlsx'; expected one of \.csv"),
+    ],
+)  # fmt: skip
+def test_a_bad_file_is_one_clear_line(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        read(write(tmp_path, name, content))
+    assert "\n" not in str(caught.value)
+    assert name in str(caught.value)
+
+
+def test_a_missing_file_is_named_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"trian\.csv: no such file; did you mean 'train\.csv'"):
+        read(write(tmp_path, "train.csv", CSV), FileSource(path="trian.csv"))
+
+
+def test_reserved_slices_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="'source' is a name that Ratchet uses itself"):
+        read(write(tmp_path, "a.csv", CSV), slices=["source"])
+
+
+def test_empty_rows_are_skipped_and_empty_texts_kept(tmp_path: Path) -> None:
+    assert values(read(write(tmp_path, "a.csv", "text,label\n,\n\n ,a\n")), "text") == [" "]
+
+
+def test_nul_and_surrogates_become_replacement_characters(tmp_path: Path) -> None:
+    write(tmp_path, "a.csv", b"text,label\nnul\0here,a\n")
+    assert values(read(tmp_path), "text") == ["nul\ufffdhere"]
+    write(tmp_path, "b.jsonl", '{"text": "lone \\ud800 \\u0000", "label": "pair \\ud83d\\ude00"}')
+    table = read(tmp_path, FileSource(path="b.jsonl"))
+    assert (values(table, "text"), values(table, "target")) == (["lone \ufffd \ufffd"], ["pair \U0001f600"])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(st.tuples(st.text(), st.text(min_size=1)), min_size=1, max_size=5))
+def test_any_json_text_is_read_and_stored(tmp_path: Path, pairs: list[tuple[str, str]]) -> None:
+    lines = [json.dumps({"text": text, "label": f"{label}."}) for text, label in pairs]
+    table = read(write(tmp_path, "a.jsonl", "\n".join(lines)), FileSource(path="a.jsonl"))
+    digest = write_table(table, tmp_path / "stored.parquet")
+    assert read_table(tmp_path / "stored.parquet", digest).equals(table)
+    assert table.num_rows == len(pairs)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "message"),
+    [
+        (FileSource, {}, "exactly one of `path` and `splits`"),
+        (FileSource, {"path": "a", "splits": {"train": "b"}}, "exactly one of `path` and `splits`"),
+        (FileSource, {"splits": {"golden": "b"}}, "must name `train`"),
+        (FileSource, {"splits": {"train": "a", "test": "b"}}, "'train', 'valid', 'select' or 'golden'"),
+        (SqlSource, {"url": "sqlite://"}, "exactly one of `query` and `splits`"),
+        (HubSource, {"dataset": "d", "splits": {}}, "splits"),
+        (HubSource, {"dataset": "d", "name": "x"}, "Unexpected keyword argument"),
+    ],
+)
+def test_a_source_is_validated_at_the_door(kind: Any, value: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        TypeAdapter(kind).validate_python(value)
