@@ -77,10 +77,11 @@ def run(
 ) -> None:  # fmt: skip
     """Run one iteration: build, measure, judge and, where the gate says so, promote."""
     _quiet(verbose)
-    from flows.project import open_project
+    from flows.project import check_space, open_project
     from flows.show import progress_bars, show_outcome
 
     project = open_project(spec)
+    check_space(project)  # before Prefect opens its own database there
     with progress_bars(hidden=as_json):
         outcome_json = _iterate(project.spec_path, trigger)
     _answer(json.loads(outcome_json), as_json, lambda: show_outcome(outcome_json))

@@ -1,6 +1,7 @@
 """Trying levers one after another: each is built on the best so far, judged on `select`, and kept or dropped."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 
 from flows.judge import measure, with_scores
@@ -8,11 +9,11 @@ from flows.outcome import Contender
 from flows.project import Project
 from tasks import stages
 from tasks.build import quick
-from tasks.levers import CLAIMS, Claim, in_order, pull, stage_of
-from tasks.measure.gate import decide, keep
+from tasks.levers import CLAIMS, in_order, pull, stage_of
+from tasks.measure.gate import Claim, decide, keep
 from tasks.progress import report_progress
 from tasks.records import Candidate, LeverTrial, Snapshot
-from tasks.specs import Recipe
+from tasks.specs import Lever, Recipe
 
 log = logging.getLogger(__name__)
 
@@ -30,18 +31,17 @@ def build(project: Project, recipe: Recipe, snapshot: Snapshot) -> Candidate:
 
 
 def climb(
-    project: Project, champion: Contender, snapshot: Snapshot, new_data: bool
+    project: Project, champion: Contender, snapshot: Snapshot, levers: Sequence[Lever], new_data: bool
 ) -> tuple[Contender, list[LeverTrial]]:
     """Return the best contender found from the champion's recipe, and every trial in the order it was made.
 
     With `new_data`, the first trial is the champion's own recipe on the new snapshot.
     """
-    levers = in_order(project.spec.levers)
     best, trials = champion, list[LeverTrial]()
     if new_data:
         best, trial = _try(project, best, champion.recipe, "new-data", "data", snapshot)
         trials.append(trial)
-    for number, lever in enumerate(levers, start=1):
+    for number, lever in enumerate(in_order(levers), start=1):
         report_progress(f"lever {lever.name}", number, len(levers) + 1)
         recipe = pull(lever, best.recipe)
         if recipe == best.recipe:

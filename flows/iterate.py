@@ -5,6 +5,7 @@ Wiring only: the work is in `tasks`, the climb in `flows.climb`, the promotion i
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 from prefect import flow
 
@@ -13,7 +14,7 @@ from flows.climb import build, climb
 from flows.diary import Diary
 from flows.judge import measure, with_scores
 from flows.outcome import Contender, Outcome, inputs_digest, next_number, nothing_changed, utc_now, write_outcome
-from flows.project import Project, only_one, open_project
+from flows.project import Project, check_space, only_one, open_project
 from flows.promote import finish_promotions, offer, set_baseline
 from flows.publish import publish
 from tasks import stages
@@ -36,6 +37,7 @@ def iterate(spec: str = "ratchet.yaml", trigger: str = "schedule") -> str:
         RatchetError: the spec, the data or an outside system stands in the way; the champion is unharmed.
     """
     project = open_project(spec)
+    check_space(project)
     with only_one(project), collect_seconds() as seconds:
         with timed("total"):
             finish_promotions(project)
@@ -70,11 +72,19 @@ def turn(project: Project, diary: Diary) -> Outcome:
         return replace(outcome, verdict=Verdict("reject", reason, (), spec.gate.alpha))
     record = project.registry.read_record(reigning)
     champion = Contender(record.recipe, record.candidate)
-    best, trials = climb(project, champion, snapshot, new_data=snapshot.digest != record.snapshot.digest)
+    new_data = snapshot.digest != record.snapshot.digest
+    levers = (
+        () if diary.trigger == "drift" and new_data else spec.levers
+    )  # drift wants an answer soon: learn, no search
+    best, trials = climb(project, champion, snapshot, levers, new_data)
     diary.log_trials(trials)
     outcome = replace(outcome, trials=tuple(trials), changed=best.levers)
     if best.candidate.digest == champion.candidate.digest:
-        reason = "No lever improved the champion on the select rows." if trials else "No lever changes the champion's recipe."
+        reason = (
+            "No lever improved the champion on the select rows."
+            if trials
+            else "No lever changes the champion's recipe."
+        )
         return replace(outcome, verdict=Verdict("reject", reason, (), spec.gate.alpha))
     return final(project, diary, outcome, best)
 
@@ -85,7 +95,7 @@ def gather(project: Project) -> list[Table]:
     rows = stages.collect(project.store, str(project.root), spec.data)
     if not spec.data.feedback.use:
         return [rows]
-    known = set(values(read_table(rows.uri, rows.digest), "target"))
+    known = set(values(read_table(Path(rows.uri), rows.digest), "target"))
     found = harvest(project.database, spec.feedback.harvest, known)
     log.info("harvest: %d rows trusted, %d quarantined", len(found.rows), len(found.quarantined))
     if len(found.rows) < spec.data.feedback.min_rows:

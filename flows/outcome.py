@@ -12,7 +12,7 @@ from typing import Literal
 
 from flows.project import Project
 from tasks.data.validate import ValidationReport
-from tasks.levers import Claim
+from tasks.measure.gate import Claim
 from tasks.records import Candidate, LeverTrial, Scorecard, Snapshot, StepReport, Verdict, from_json, to_json
 from tasks.specs import Recipe
 from tasks.store import CODE, code_digest
@@ -60,8 +60,12 @@ class Outcome:
 def inputs_digest(project: Project, snapshot: Snapshot) -> str:
     """Return the SHA-256 of the snapshot, the stages' code, and what the spec says about making and judging models."""
     spec = project.spec
-    parts = [asdict(part) for part in (spec.recipe, spec.gate, spec.benchmark)] + [asdict(lever) for lever in spec.levers]
-    return hashlib.sha256(json.dumps([snapshot.digest, [code_digest(stage) for stage in CODE], parts], sort_keys=True).encode()).hexdigest()
+    parts = [asdict(part) for part in (spec.recipe, spec.gate, spec.benchmark)] + [
+        asdict(lever) for lever in spec.levers
+    ]
+    return hashlib.sha256(
+        json.dumps([snapshot.digest, [code_digest(stage) for stage in CODE], parts], sort_keys=True).encode()
+    ).hexdigest()
 
 
 def nothing_changed(project: Project, digest: str, champion_version: str) -> Outcome | None:

@@ -17,7 +17,7 @@ from feedback.store import open_store
 from flows.spec import DEFAULT_FILE, Spec, read_spec
 from tasks.errors import RatchetError, StorageError
 from tasks.registry import Registry
-from tasks.store import Store
+from tasks.store import Store, available_bytes
 
 QUIET = {  # nothing phones home
     "DO_NOT_TRACK": "true",
@@ -30,6 +30,9 @@ QUIET = {  # nothing phones home
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "60",
 }
+
+
+ENOUGH_BYTES = 300_000_000
 
 
 class ProjectBusy(RatchetError):
@@ -115,6 +118,18 @@ def set_environment(state: Path) -> None:
     if "PREFECT_API_URL" not in os.environ:
         os.environ.setdefault("PREFECT_HOME", str(state / "prefect"))
     os.environ.setdefault("PREFECT_LOCAL_STORAGE_PATH", str(state / "store" / "results"))
+
+
+def check_space(project: Project) -> None:
+    """Refuse to start an iteration that the disk cannot hold.
+
+    Raises:
+        StorageError: too little is free.
+    """
+    free = available_bytes(project.state)
+    if free < ENOUGH_BYTES:
+        raise StorageError(f"{project.state}: only {free / 1e6:.0f} MB free, an iteration needs {ENOUGH_BYTES / 1e6:.0f}; "
+                           "free some space there and run again")  # fmt: skip
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import getpass
 import hashlib
 import logging
 from dataclasses import dataclass
+from typing import Literal
 
 from prefect import flow
 
@@ -50,7 +51,7 @@ def set_baseline(project: Project, version: Version, record: VersionRecord) -> N
             _move(project, version, "baseline", alias, "gate", evidence(record), reason)
 
 
-def offer(project: Project, version: Version, record: VersionRecord) -> str:
+def offer(project: Project, version: Version, record: VersionRecord) -> Literal["promoted", "review"]:
     """Promote a version that the gate passed, or leave it to a reviewer as the spec says; returns which."""
     if project.spec.gate.promotion == "review":
         project.registry.set_alias(CHALLENGER, version.number)

@@ -3,23 +3,25 @@
 Errors name file, field and mend; an unknown key suggests the nearest known one. Reads no data.
 """
 
-import difflib
-import types
-import typing
-from dataclasses import field, fields, is_dataclass
+from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from feedback.harvest import HarvestSpec
+from flows.mistakes import describe_mistake
 from monitoring.drift import MonitorSpec
 from tasks.errors import SpecError
 from tasks.levers import stage_of
 from tasks.specs import BenchmarkSpec, DataSpec, GateSpec, Lever, Recipe, RegistrySpec
 
+if TYPE_CHECKING:
+    import yaml
+
 DEFAULT_FILE = "ratchet.yaml"
+SHOWN_MISTAKES = 3
 
 
 @dataclass(frozen=True, config={"extra": "forbid"})
@@ -30,6 +32,22 @@ class FeedbackSpec:
     harvest: HarvestSpec = field(default_factory=HarvestSpec)
 
 
+def _check_stage(lever: Lever) -> Lever:
+    stage_of(lever)
+    return lever
+
+
+def _check_distinct(levers: tuple[Lever, ...]) -> tuple[Lever, ...]:
+    names = [lever.name for lever in levers]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"the name {twice[0]!r} stands twice; give each lever a name of its own")
+    return levers
+
+
+Levers = Annotated[tuple[Annotated[Lever, AfterValidator(_check_stage)], ...], AfterValidator(_check_distinct)]
+
+
 @dataclass(frozen=True, config={"extra": "forbid"})
 class Spec:
     """What a user declares in one YAML file."""
@@ -38,51 +56,31 @@ class Spec:
     data: DataSpec
     task: Literal["classification"] = "classification"
     recipe: Recipe = field(default_factory=Recipe)
-    levers: tuple[Lever, ...] = ()
+    levers: Levers = ()
     benchmark: BenchmarkSpec = field(default_factory=BenchmarkSpec)
     gate: GateSpec = field(default_factory=GateSpec)
     registry: RegistrySpec = field(default_factory=RegistrySpec)
     feedback: FeedbackSpec = field(default_factory=FeedbackSpec)
     monitor: MonitorSpec = field(default_factory=MonitorSpec)
 
-    @model_validator(mode="after")
-    def _levers_are_distinct(self) -> Self:
-        names = [lever.name for lever in self.levers]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"lever names must be distinct, {twice[0]!r} stands twice")
-        for lever in self.levers:
-            stage_of(lever)
-        return self
-
 
 def read_spec(path: Path) -> Spec:
     """Return the spec that a YAML file holds.
 
     Raises:
-        SpecError: the file is missing, is no YAML, or does not validate: one line per mistake, the first three.
+        SpecError: the file is missing, is no YAML, or does not validate: one line with the first three mistakes.
     """
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise SpecError(f"{path}: no such file; write one with `ratchet init DIR`, or name yours") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: cannot be read ({error}); give a YAML file in UTF-8") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
-        problem = getattr(error, "problem", None) or "not YAML"
-        raise SpecError(f"{path}: {where}: {problem}; mend the YAML there") from error
+    content = _read_yaml(path)
     if not isinstance(content, dict):
-        raise SpecError(f"{path}: expected keys such as `name` and `data`, found {type(content).__name__}")
+        found = "nothing" if content is None else f"a {type(content).__name__}"
+        raise SpecError(f"{path}: expected keys such as `name` and `data`, found {found}; `ratchet init` shows an example")
     try:
         return TypeAdapter(Spec).validate_python(content)
     except ValidationError as error:
-        mistakes = [_describe(detail) for detail in error.errors()]
-        more = f" (and {len(mistakes) - 3} more)" if len(mistakes) > 3 else ""
-        raise SpecError(f"{path}: " + "; ".join(mistakes[:3]) + more) from error
+        mistakes = list(dict.fromkeys(describe_mistake(detail, Spec) for detail in error.errors()))
+        more = len(mistakes) - SHOWN_MISTAKES
+        shown = "; ".join(mistakes[:SHOWN_MISTAKES]) + (f" (and {more} more)" if more > 0 else "")
+        raise SpecError(f"{path}: {shown}") from error
 
 
 def json_schema() -> dict[str, Any]:
@@ -90,69 +88,49 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **TypeAdapter(Spec).json_schema()}
 
 
-def _describe(detail: Any) -> str:
-    """Return one mistake as `field.path: what came; what to do`."""
-    kind, where = detail["type"], detail["loc"]
-    if kind == "unexpected_keyword_argument":
-        known = _known_keys(where[:-1])
-        near = difflib.get_close_matches(str(where[-1]), known, n=1)
-        mend = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-        return f"{_path(where)}: unknown key; {mend}"
-    if kind in ("missing", "missing_argument"):
-        return f"{_path(where)}: missing; it is required"
-    message = detail["msg"].removeprefix("Value error, ")
-    given = detail.get("input")
-    came = f" (found {given!r})" if isinstance(given, str | int | float | bool) else ""
-    return f"{_path(where) or 'spec'}: {message[0].lower() + message[1:]}{came}"
+def _read_yaml(path: Path) -> Any:
+    """Return the file's content as plain data.
+
+    Raises:
+        SpecError: the file is missing or is no YAML in UTF-8.
+    """
+    import yaml
+
+    try:
+        text = path.read_text("utf-8")
+        _refuse_twice(yaml.compose(text, yaml.SafeLoader), path, set())
+        return yaml.safe_load(text)
+    except FileNotFoundError as error:
+        raise SpecError(f"{path}: no such file; write one with `ratchet init DIR`, or name yours") from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"{error.reason} at byte {error.start}"
+        raise SpecError(f"{path}: cannot be read ({reason}); give a YAML file in UTF-8") from error
+    except yaml.YAMLError as error:
+        raise SpecError(f"{path}: {_describe_yaml(error)}; mend the YAML there") from error
+    except (ValueError, RecursionError) as error:  # a date or a number that cannot be; brackets without end
+        raise SpecError(f"{path}: no usable YAML ({error}); put such a value in quotes or remove it") from error
 
 
-def _path(where: tuple[Any, ...]) -> str:
-    """Return `levers[0].train.epochs`, without the tags that unions add to the location."""
-    text = ""
-    for step in _without_tags(where):
-        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)
-    return text
+def _describe_yaml(error: "yaml.YAMLError") -> str:
+    mark = getattr(error, "problem_mark", None)
+    if mark is not None:
+        return f"line {mark.line + 1}, column {mark.column + 1}: {getattr(error, 'problem', None) or 'not YAML'}"
+    return " ".join(str(error).split())
 
 
-def _without_tags(where: tuple[Any, ...]) -> list[Any]:
-    """Drop the discriminator values from a location: they name no key of the file."""
-    steps: list[Any] = []
-    owners: list[Any] = [Spec]
-    for step in where:
-        owners, named = _descend(owners, step)
-        if named:
-            steps.append(step)
-    return steps
-
-
-def _known_keys(where: tuple[Any, ...]) -> list[str]:
-    owners: list[Any] = [Spec]
-    for step in where:
-        owners, _ = _descend(owners, step)
-    return sorted({known.name for owner in owners if is_dataclass(owner) for known in fields(owner)})
-
-
-def _descend(owners: list[Any], step: Any) -> tuple[list[Any], bool]:
-    """Return the types that stand at a step below the owners, and whether the step is a key or index of the file."""
-    if isinstance(step, int):
-        return [part for owner in owners for part in _parts(owner)], True
-    for owner in owners:
-        if is_dataclass(owner) and step in {known.name for known in fields(owner)}:
-            hint = get_type_hints(typing.cast(type, owner), include_extras=True)[step]
-            return _alternatives(hint), True
-    tagged = [owner for owner in owners if is_dataclass(owner) and getattr(owner, "kind", None) == step]
-    return (tagged, False) if tagged else (owners, True)
-
-
-def _alternatives(hint: Any) -> list[Any]:
-    """Return the types a hint allows: `Annotated` and unions taken apart, sequences kept whole."""
-    if get_origin(hint) is Annotated:
-        return _alternatives(get_args(hint)[0])
-    if get_origin(hint) in (typing.Union, types.UnionType):
-        return [found for part in get_args(hint) for found in _alternatives(part)]
-    return [hint]
-
-
-def _parts(hint: Any) -> list[Any]:
-    """Return the types of a sequence's items."""
-    return [found for part in get_args(hint) if part is not Ellipsis for found in _alternatives(part)]
+def _refuse_twice(node: Any, path: Path, seen: set[int]) -> None:
+    """Raise SpecError where a mapping has a key twice: YAML would let the last one win in silence."""
+    if id(node) in seen or not isinstance(getattr(node, "value", None), list):
+        return
+    seen.add(id(node))
+    keys: set[str] = set()
+    for item in node.value:
+        for child in item if isinstance(item, tuple) else (item,):
+            _refuse_twice(child, path, seen)
+        key = item[0] if isinstance(item, tuple) else None
+        if key is None or not isinstance(key.value, str):
+            continue
+        if key.value in keys:
+            line = key.start_mark.line + 1
+            raise SpecError(f"{path}: line {line}: {key.value} stands twice in one place; keep one of them")
+        keys.add(key.value)

@@ -17,13 +17,13 @@ def write_project(folder: Path, seed: int = 7) -> list[Path]:
         StorageError: the folder cannot be written.
     """
     spec = folder / DEFAULT_FILE
-    if spec.exists():
-        raise SpecError(f"{spec}: already there; name another folder, or edit this project")
     try:
+        if spec.exists():
+            raise SpecError(f"{spec}: already there; name another folder, or edit this project")
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(Path(__file__).parent / "templates" / DEFAULT_FILE, spec)
         (folder / "prefect.yaml").write_text(deployments(), "utf-8")
         write_example(folder / "data", seed)
+        shutil.copyfile(Path(__file__).parent / "templates" / DEFAULT_FILE, spec)  # last: with it the project is whole
     except OSError as error:
         raise StorageError(f"{folder}: cannot be written ({error.strerror}); name a folder that can be") from error
     return [spec, folder / "prefect.yaml", *sorted((folder / "data").glob("*.csv"))]

@@ -1,5 +1,6 @@
 """Levers: one change to a recipe each, in the order of the stages they touch. Builds and measures nothing."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from tasks.measure.gate import Claim
@@ -23,7 +24,8 @@ def stage_of(lever: Lever) -> str:
     """
     touched = [stage for stage in STAGES if getattr(lever, stage) is not None]
     if len(touched) != 1:
-        raise ValueError(f"lever {lever.name!r} must set exactly one of {', '.join(STAGES)}, not {touched or 'none'}")
+        found = " and ".join(touched) or "none of them"
+        raise ValueError(f"lever {lever.name!r} must set exactly one of {', '.join(STAGES)}; it sets {found}")
     return touched[0]
 
 
@@ -33,6 +35,6 @@ def pull(lever: Lever, recipe: Recipe) -> Recipe:
     return replace(recipe, **{stage: getattr(lever, stage)})
 
 
-def in_order(levers: tuple[Lever, ...]) -> list[Lever]:
+def in_order(levers: Sequence[Lever]) -> list[Lever]:
     """Return the levers in the order they are tried: clean, augment, train, compress; equal stages as declared."""
     return sorted(levers, key=lambda lever: STAGES.index(stage_of(lever)))

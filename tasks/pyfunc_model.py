@@ -9,10 +9,10 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 from serving.predictors import load_predictor
 
 
-class ServedModel(PythonModel):  # type: ignore[misc, no-any-unimported]
+class ServedModel(PythonModel):  # type: ignore[misc]
     """The pyfunc form of a model artifact."""
 
-    def load_context(self, context: PythonModelContext) -> None:  # type: ignore[no-any-unimported]
+    def load_context(self, context: PythonModelContext) -> None:
         """Load the artifact that was logged with the version."""
         self._predictor = load_predictor(context.artifacts["model"])
 

@@ -8,6 +8,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -23,7 +24,10 @@ from tasks.records import from_json, to_json
 
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
+
 RECORD = "record.json"
+FULL_DISK = os.strerror(errno.ENOSPC)  # what libraries written in Rust and C++ say instead of raising OSError
 CODE = {  # the code that decides what a stage makes; a change of it changes the stage's keys
     "snapshot": ["data/split.py", "data/snapshot.py", "data/similarity.py"],
     "check": ["data/validate.py"],
@@ -57,23 +61,50 @@ class Store:
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with _locked(folder.with_suffix(".lock")):
-                if not (folder / RECORD).is_file():
-                    with timed(stage):
-                        self._make(folder, make)
+                found = _read_record(folder / RECORD, kind)
+                if found is not None:
+                    return found
+                with timed(stage):
+                    self._make(folder, make)
                 return from_json(kind, (folder / RECORD).read_text("utf-8"))
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-                shutil.rmtree(folder, ignore_errors=True)
-                raise StorageError(f"{self.root}: {error.strerror}; free some space there and run again") from error
-            raise
+        except Exception as error:
+            mend = _storage_mend(error)
+            if mend is None:
+                raise
+            where = getattr(error, "filename", None) or self.root
+            raise StorageError(f"{where}: {getattr(error, 'strerror', None) or error}; {mend}") from error
 
     def _make(self, folder: Path, make: Callable[[Path], T]) -> None:
         shutil.rmtree(folder, ignore_errors=True)  # what a killed build left
         folder.mkdir()
-        record = make(folder)
-        partial = folder / f"{RECORD}.partial"
-        partial.write_text(to_json(record), "utf-8")
-        partial.rename(folder / RECORD)
+        try:
+            record = make(folder)
+            partial = folder / f"{RECORD}.partial"
+            partial.write_text(to_json(record), "utf-8")
+            partial.rename(folder / RECORD)
+        except Exception as error:
+            if _storage_mend(error):
+                shutil.rmtree(folder, ignore_errors=True)  # while the lock is held: what lies there is ours
+            raise
+
+
+def _read_record(path: Path, kind: type[T]) -> T | None:
+    """Return the stored record; None where there is none, or one that another version wrote and this cannot read."""
+    if not path.is_file():
+        return None
+    try:
+        return from_json(kind, path.read_text("utf-8"))
+    except ValueError as error:
+        log.warning("%s cannot be read and is made anew (%s)", path, str(error).splitlines()[0])
+        return None
+
+
+def _storage_mend(error: Exception) -> str | None:
+    """Return what to do about a disk that is full or cannot be written, None where the error is another."""
+    number = getattr(error, "errno", None)
+    if number in (errno.ENOSPC, errno.EDQUOT) or FULL_DISK in str(error):
+        return "free some space there and run again"
+    return "mend its rights and run again" if number in (errno.EROFS, errno.EACCES, errno.EPERM) else None
 
 
 @contextmanager

@@ -139,5 +139,5 @@ def _make(
         made = {"id": f"{parent['id']}+{method.kind}{position}", "text": text, "split": "train"}
         rows.append({**parent, **made, "source": f"augment:{method.kind}"})
         if len(examples) < MAX_EXAMPLES:
-            examples.append(scrub_text(f"{shorten(parent['text'])!r} -> {shorten(text)!r}"))
+            examples.append(f"{shorten(scrub_text(parent['text']))!r} -> {shorten(scrub_text(text))!r}")
     return rows, StepReport(method.kind, rows_in, rows_in + len(rows), 0, tuple(examples))

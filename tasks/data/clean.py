@@ -9,6 +9,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from functools import singledispatch
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
@@ -158,22 +159,26 @@ def _normalise_once(text: str, *, html: bool) -> str:
 
 def remove(step: str, table: "pa.Table", mask: Sequence[bool]) -> "tuple[pa.Table, StepReport]":
     """Return the rows for which the mask holds, and the report with the removed texts as examples."""
-    removed = (text for text, kept in zip(values(table, "text"), mask, strict=True) if not kept)
+    removed = (scrub_text(text) for text, kept in zip(values(table, "text"), mask, strict=True) if not kept)
     left = keep(table, mask)
     return left, _report(step, table.num_rows, left.num_rows, 0, removed)
 
 
 def _rewrite(step: str, table: "pa.Table", new: Sequence[str]) -> "tuple[pa.Table, StepReport]":
     pairs = [(old, text) for old, text in zip(values(table, "text"), new, strict=True) if old != text]
-    examples = (f"{shorten(old)!r} -> {shorten(text)!r}" for old, text in pairs)
+    examples = (_show_change(scrub_text(old), scrub_text(text)) for old, text in pairs)
     return with_values(table, "text", new), _report(step, table.num_rows, table.num_rows, len(pairs), examples)
 
 
 def _report(step: str, rows_in: int, rows_out: int, rows_changed: int, examples: Iterable[str]) -> "StepReport":
     from tasks.records import StepReport  # tasks.records reads tasks.specs, which reads this module
 
-    shown = [shorten(scrub_text(example), 250) for example, _ in zip(examples, range(MAX_EXAMPLES), strict=False)]
-    return StepReport(step, rows_in, rows_out, rows_changed, tuple(shown))
+    shown = tuple(shorten(example, 250) for example in islice(examples, MAX_EXAMPLES))
+    return StepReport(step, rows_in, rows_out, rows_changed, shown)
+
+
+def _show_change(old: str, new: str) -> str:
+    return new if old == new else f"{shorten(old)!r} -> {shorten(new)!r}"
 
 
 def _refuse_collapse(report: "StepReport") -> None:

@@ -33,26 +33,26 @@ def near_duplicate_clusters(texts: Sequence[str], threshold: float = THRESHOLD) 
     Two texts share a cluster when their similarity, or that of a chain of texts between them, is at least `threshold`.
     """
     keys = [text_key(text) for text in texts]
-    unique = list(dict.fromkeys(keys))
-    sketches = _sketch(unique, threshold)
-    parents = list(range(len(unique)))
-    for bucket in _buckets([sketch.shingles for sketch in sketches], threshold):
-        _join_bucket(bucket, sketches, threshold, parents)
     first: dict[str, int] = {}
     for index, key in enumerate(keys):
         first.setdefault(key, index)
-    cluster = {key: first[unique[_root(parents, index)]] for index, key in enumerate(unique)}
-    return [cluster[key] for key in keys]
+    suspects, sketches = _sketch(list(first), threshold)
+    parents = list(range(len(suspects)))
+    for bucket in _buckets(sketches, threshold):
+        _join_bucket(bucket, sketches, threshold, parents)
+    places = list(first.values())
+    joined = {places[suspect]: places[suspects[_root(parents, at)]] for at, suspect in enumerate(suspects)}
+    return [joined.get(first[key], first[key]) for key in keys]
 
 
 def find_similar(texts: Sequence[str], among: Sequence[str], threshold: float = THRESHOLD) -> list[tuple[int, int]]:
     """Return (index in `texts`, index in `among`) for each text that has a similar one there, with one such."""
-    sketches = _sketch([text_key(text) for text in (*among, *texts)], threshold)
+    suspects, sketches = _sketch([text_key(text) for text in (*among, *texts)], threshold)
     found: dict[int, int] = {}
-    for bucket in _buckets([sketch.shingles for sketch in sketches], threshold):
+    for bucket in _buckets(sketches, threshold):
         index: dict[str, list[int]] = defaultdict(list)
         for here in bucket:
-            if here < len(among):
+            if suspects[here] < len(among):
                 for shingle in sketches[here].rare:
                     index[shingle].append(here)
             elif here not in found:
@@ -60,7 +60,7 @@ def find_similar(texts: Sequence[str], among: Sequence[str], threshold: float = 
                     if _is_similar(sketches[here].shingles, sketches[other].shingles, threshold):
                         found[here] = other
                         break
-    return sorted((here - len(among), match) for here, match in found.items())
+    return sorted((suspects[here] - len(among), suspects[match]) for here, match in found.items())
 
 
 class _Sketch(NamedTuple):
@@ -71,21 +71,33 @@ class _Sketch(NamedTuple):
     shared: int  # how many of `rare` a similar text has among its own
 
 
-def _sketch(keys: Sequence[str], threshold: float) -> list[_Sketch]:
-    """Return the sketches of the texts for prefix filtering, which tells texts of one template apart as MinHash cannot.
+def _sketch(keys: Sequence[str], threshold: float) -> tuple[list[int], list[_Sketch]]:
+    """Return the indices of the keys that may be similar to another one, ascending, and their sketches.
 
-    Similar texts share at least s = ceil(threshold * n) of n shingles, so at least k of the rarest n - s + k
-    (Chaudhuri, Ganti and Kaushik 2006, "A primitive operator for similarity joins in data cleaning").
+    The rare shingles are for prefix filtering, which tells texts of one template apart as MinHash cannot. Similar texts
+    share at least s = ceil(threshold * n) of n shingles, so at least k of the rarest n - s + k (Chaudhuri, Ganti and
+    Kaushik 2006, "A primitive operator for similarity joins in data cleaning").
     """
     sets = [frozenset(key[i : i + SHINGLE_CHARS] for i in range(max(1, len(key) - SHINGLE_CHARS + 1))) for key in keys]
-    counts = Counter(chain.from_iterable(sets))
+    suspects = _find_suspects(sets, threshold)
+    counts = Counter(chain.from_iterable(sets[suspect] for suspect in suspects))
     sketches = []
-    for shingles in sets:
+    for shingles in (sets[suspect] for suspect in suspects):
         common = math.ceil(threshold * len(shingles) - 1e-9)
         shared = min(_SHARED_SHINGLES, common)
         rarest = sorted(shingles, key=lambda shingle: (counts[shingle], shingle))
         sketches.append(_Sketch(shingles, rarest[: len(shingles) - common + shared], shared))
-    return sketches
+    return suspects, sketches
+
+
+def _find_suspects(sets: Sequence[frozenset[str]], threshold: float) -> list[int]:
+    """Return the indices, ascending, of the sets whose MinHash signature agrees with another one's in a band."""
+    from rensa import RMinHash, RMinHashLSH
+
+    rows, bands = _band_shape(threshold)
+    signatures = RMinHash.digest_matrix_from_token_sets(sets, rows * bands, _SEED)
+    flags = RMinHashLSH(threshold, rows * bands, bands).query_duplicate_flags_matrix_one_shot(signatures)
+    return [index for index, flag in enumerate(flags) if flag]
 
 
 def _is_similar(left: frozenset[str], right: frozenset[str], threshold: float) -> bool:
@@ -124,11 +136,12 @@ def _root(parents: list[int], index: int) -> int:
     return index
 
 
-def _buckets(sets: Sequence[frozenset[str]], threshold: float) -> Iterator[tuple[int, ...]]:
-    """Yield the groups, of ascending indices, of sets whose MinHash signatures agree in a band; each group once."""
+def _buckets(sketches: Sequence[_Sketch], threshold: float) -> Iterator[tuple[int, ...]]:
+    """Yield the groups, of ascending indices, whose MinHash signatures agree in a band; each group once."""
     from rensa import RMinHash
 
     rows, bands = _band_shape(threshold)
+    sets = [sketch.shingles for sketch in sketches]
     signatures = RMinHash.digest_matrix_from_token_sets(sets, rows * bands, _SEED).to_rows()
     seen: set[tuple[int, ...]] = set()
     for start in range(0, rows * bands, rows):

@@ -150,7 +150,7 @@ def _read_row(part: Part, number: int, record: Mapping[str, Any], columns: Colum
         return None
     raise DataError(
         f"{part.name} {part.unit} {number}: column {columns.target!r} is empty (text "
-        f"{scrub_text(shorten(row['text'], 60))!r}); give the row a value or remove it"
+        f"{shorten(scrub_text(row['text']), 60)!r}); give the row a value or remove it"
     )
 
 

@@ -98,7 +98,7 @@ def check_leakage(table: "pa.Table", policy: str, threshold: float = THRESHOLD) 
     if not leaks:
         return table, 0
     shown = [
-        f"{splits[here]} row {ids[here]} repeats {splits[there]} row {ids[there]}: {scrub_text(shorten(texts[here]))!r}"
+        f"{splits[here]} row {ids[here]} repeats {splits[there]} row {ids[there]}: {shorten(scrub_text(texts[here]))!r}"
         for here, there in list(leaks.items())[:_EXAMPLES]
     ]
     if policy == "refuse":

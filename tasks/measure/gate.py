@@ -47,7 +47,7 @@ def decide(
     if baseline is not None and baseline.card.candidate != champion.card.candidate:
         required.append(_non_inferior("baseline", candidate, baseline, spec))
     required += _slice_tests(candidate, champion, spec)
-    if "cost" not in claims and candidate.card.speed and champion.card.speed:
+    if "quality" in claims and candidate.card.speed and champion.card.speed:
         required.append(_cost_guard(candidate, champion, spec))
     claimed = _claim_tests(candidate, champion, claims, spec)
     return _verdict(required, claimed, spec)
@@ -88,10 +88,14 @@ def _flaw(candidate: Measured, champion: Measured, baseline: Measured | None, cl
             return f"{name} and candidate were scored on different rows"
         if other.card.quality.metric != candidate.card.quality.metric:
             return f"{name} and candidate were scored by different metrics"
+        if any(len(mask) != len(other.scores) for mask in other.slices.values()):
+            return f"the {name}'s slices are of other rows than its scores"
     empty = [name for name, mask in candidate.slices.items() if not mask.any()]
     if empty or set(candidate.slices) != set(champion.slices):
         return f"slice {empty[0]!r} is empty" if empty else "candidate and champion have different slices"
-    return _speed_flaw(candidate.card, champion.card) if "cost" in claims else None
+    if "cost" in claims or candidate.card.speed or champion.card.speed:
+        return _speed_flaw(candidate.card, champion.card)
+    return None  # a claim of quality, screened without a clock
 
 
 def _speed_flaw(candidate: Scorecard, champion: Scorecard) -> str | None:

@@ -79,6 +79,11 @@ def load_base(
     return EncoderClassifier(encoder, labels, pooling, dropout), tokenizer
 
 
+def longest_input(model: EncoderClassifier, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return how many tokens the base takes at most."""
+    return min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", tokenizer.model_max_length))
+
+
 def save_artifact(
     folder: Path, model: EncoderClassifier, tokenizer: PreTrainedTokenizerBase, *, pooling: str, **manifest: Any
 ) -> Candidate:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from feedback_sender import Sender
+from tests.integration.feedback_sender import Sender
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-from feedback_sender import SECRET, Sender
+from tests.integration.feedback_sender import SECRET, Sender
 from sqlalchemy import create_engine, event, select, text
 from sqlalchemy.pool import NullPool
 

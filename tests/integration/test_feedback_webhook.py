@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from feedback_sender import SECRET, Sender
+from tests.integration.feedback_sender import SECRET, Sender
 
 from feedback.app import create_app, from_environment
 from feedback.errors import SettingsInvalid

@@ -173,6 +173,7 @@ def test_a_bad_query_is_one_clear_line(database: Path, url: str, query: str, mes
         ("a.parquet", b"PAR1 nonsense", "not Parquet or damaged"),
         ("a.xlsx", b"PK", r"unknown kind of file '\.xlsx'; expected one of \.csv"),
     ],
+    ids=lambda value: repr(value)[:30],
 )  # fmt: skip
 def test_a_bad_file_is_one_clear_line(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
     with pytest.raises(DataError, match=message) as caught:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from data_rows import rows
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.data.augment import Swap, Typos, augment, rewrite
@@ -59,6 +59,7 @@ def test_placeholders_are_not_misspelt() -> None:
     assert values(made, "text")[1].startswith("<EMAIL> ")
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=20), max_size=8), st.integers())
 def test_any_text_can_be_augmented_without_repeats(texts: list[str], seed: int) -> None:
     table = rows([mend_text(text) for text in texts])

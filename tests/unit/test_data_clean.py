@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from data_rows import rows
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.data.clean import Conflicts, DropEmpty, Normalise, Scrub, apply, clean, normalise_text
@@ -47,11 +47,13 @@ def test_normalise_leaves_entities_where_told() -> None:
     assert normalise_text("a &amp; b", html=False) == "a &amp; b"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40) | st.text(alphabet="&amp;#ltg; \n\t\u200b\u00ad\u0301eâ€™Ã©\x1b[0m\r\u2028", max_size=30))
 def test_normalise_survives_any_text_and_is_idempotent(text: str) -> None:
     assert normalise_text(normalise_text(mend_text(text))) == normalise_text(mend_text(text))
 
 
+@settings(deadline=None)
 @given(TABLES, st.sampled_from(STEPS))
 def test_a_step_again_changes_nothing_and_its_report_adds_up(table: Any, step: Any) -> None:
     once, report = apply(step, table)
@@ -62,6 +64,7 @@ def test_a_step_again_changes_nothing_and_its_report_adds_up(table: Any, step: A
     assert len(report.examples) <= 10
 
 
+@settings(deadline=None)
 @given(TABLES, st.sampled_from([ExactDuplicates(), NearDuplicates()]))
 def test_no_two_equal_texts_are_left_and_none_is_lost(table: Any, step: Any) -> None:
     left, _ = apply(step, table)
@@ -95,6 +98,10 @@ def test_conflicting_targets_go_by_policy(policy: Any, left: list[str]) -> None:
 def test_examples_hold_no_personal_data() -> None:
     _, report = apply(DropEmpty(min_chars=500), rows(["write to me@example.com or call 555-123-4567"]))
     assert report.examples == ("write to <EMAIL> or call <PHONE>",)
+    _, report = apply(Scrub(), rows(["write to me@example.com", "no data"]))
+    assert (report.rows_changed, report.examples) == (1, ("write to <EMAIL>",))
+    _, report = apply(Normalise(), rows(["two  words"]))
+    assert report.examples == ("'two  words' -> 'two words'",)
 
 
 def test_only_training_rows_are_cleaned() -> None:

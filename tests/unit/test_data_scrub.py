@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.data.scrub import has_pii, scrub_text
@@ -64,6 +64,7 @@ def test_email_addresses_are_replaced_and_handles_stay() -> None:
     assert scrub_text("write to a.b+c@ex-ample.co.uk, not @me.") == "write to <EMAIL>, not @me."
 
 
+@settings(deadline=None)
 @given(LOOSE | st.lists(st.sampled_from(PIECES), max_size=10).map("".join))
 def test_scrubbing_again_changes_nothing(text: str) -> None:
     assert scrub_text(scrub_text(text)) == scrub_text(text)

@@ -5,7 +5,7 @@ import random
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.data.similarity import find_similar, near_duplicate_clusters, text_key
@@ -92,6 +92,7 @@ def test_case_width_and_white_space_make_no_difference() -> None:
     ]
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=20), max_size=12))
 def test_equal_keys_always_share_a_cluster(texts: list[str]) -> None:
     clusters = near_duplicate_clusters(texts)
@@ -101,6 +102,7 @@ def test_equal_keys_always_share_a_cluster(texts: list[str]) -> None:
     assert all(clusters[cluster] == cluster <= index for index, cluster in enumerate(clusters))
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_a_key_is_its_own_key_up_to_unicode_folding(text: str) -> None:
     assert text_key(f"  {text}\n") == text_key(text)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from data_rows import rows
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.data.rows import SPLITS, make_rows, mend_text, values, with_values
@@ -47,6 +47,7 @@ def test_answers_need_no_classes() -> None:
     assert make_snapshot_table([whole("abcdefgh")], labelled=False).num_rows == 8
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=8), min_size=1, max_size=8), st.integers(1, 3))
 def test_the_digest_knows_rows_and_order_but_no_chunks(texts: list[str], size: int) -> None:
     table = rows([mend_text(text) for text in texts])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from data_rows import rows
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.data.rows import SPLITS, keep, make_rows, values
@@ -27,6 +27,7 @@ def distinct(count: int) -> list[str]:
     return [f"{WORDS[n % 10] * 2} {n * 7919} {WORDS[n // 10 % 10]} {n * 104729}" for n in range(count)]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(TEXTS, st.sampled_from("abc")), min_size=1, max_size=40), st.integers(0, 99), st.booleans())
 def test_every_row_has_one_split_clusters_are_whole_and_every_label_is_taught(
     pairs: list[tuple[str, str]], seed: int, labelled: bool
@@ -85,6 +86,7 @@ def test_shares_that_leave_nothing_for_train_are_refused() -> None:
         assign_splits(rows(["x"], split=""), valid=0.5, select=0.3, golden=0.2, seed=7)
 
 
+@settings(deadline=None)
 @given(st.lists(st.uuids().map(str), min_size=1, max_size=30, unique=True), st.integers(0, 9))
 def test_feedback_is_drawn_by_id_alone(ids: list[str], seed: int) -> None:
     def draw(names: list[str], text: str) -> dict[str, str]:

@@ -1,0 +1,30 @@
+# What people run. Every target sets up what it needs: a virtual environment with pinned packages.
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+STAMP := $(VENV)/.installed
+
+.PHONY: run test check bench clean
+
+run: $(STAMP) ## play the whole loop on the embedded example
+	$(BIN)/ratchet demo
+
+test: $(STAMP) check ## everything that must hold
+	$(BIN)/pytest
+
+check: $(STAMP) ## style, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP) ## the full iteration on real text; the last line is one JSON object
+	$(BIN)/python -m tests.bench.banking77
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,dev]'
+	touch $(STAMP)
+
+clean: ## remove the virtual environment and what the tools left
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

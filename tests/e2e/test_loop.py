@@ -1,0 +1,165 @@
+"""The loop end to end on a tiny model: Prefect, MLflow, Great Expectations, Evidently and the webhook are the real ones."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from feedback.records import FeedbackRow, PredictionRow, delivery
+from flows.outcome import Outcome, read_outcomes
+from flows.project import Project, open_project
+from tasks.records import from_json
+from tests.loop_support import make_project, messages, write_csv
+
+pytestmark = [pytest.mark.usefixtures("prefect_api"), pytest.mark.filterwarnings("default")]
+
+
+def turn(spec: Path, trigger: str = "run") -> Outcome:
+    from flows.iterate import iterate
+
+    return from_json(Outcome, iterate(str(spec), trigger))
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path, prefect_api: str) -> Path:
+    """A project after its baseline and one iteration."""
+    path = make_project(tmp_path_factory.mktemp("project"), tiny_base)
+    turn(path)
+    turn(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def project(spec: Path) -> Project:
+    return open_project(spec)
+
+
+def test_the_first_turn_makes_the_baseline_and_the_second_is_promoted(project: Project) -> None:
+    first, second = read_outcomes(project)[:2]
+    assert first.result == "baseline"
+    assert second.result == "promoted", second.verdict.reason
+    assert set(second.changed) == {"retrain", "compress"}
+    assert second.cards["candidate"].quality.mean > second.cards["baseline"].quality.mean
+    assert project.registry.aliases()["baseline"] == "1"
+
+
+def test_every_model_is_measured_on_the_same_rows_together(project: Project) -> None:
+    cards = read_outcomes(project)[1].cards
+    assert len({card.quality.rows_digest for card in cards.values()}) == 1
+    assert len({card.speed.session for card in cards.values() if card.speed}) == 1
+
+
+def test_a_rerun_with_nothing_changed_trains_nothing(spec: Path) -> None:
+    outcome = turn(spec)
+    assert outcome.result == "unchanged"
+    assert "Nothing changed since iteration" in outcome.verdict.reason
+    assert "fit" not in outcome.seconds
+
+
+def test_the_champion_loads_with_plain_mlflow_and_without_torch(project: Project) -> None:
+    code = f"""
+import sys
+sys.modules["torch"] = None
+import json, mlflow
+mlflow.set_tracking_uri({project.tracking_uri!r})
+model = mlflow.pyfunc.load_model("models:/tiny@champion")
+print(json.dumps(model.predict(["money back please", "parcel late"])))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=project.root)
+    answers = json.loads(done.stdout.splitlines()[-1])
+    assert [answer["output"] for answer in answers] == ["refund", "delivery"]
+    assert all(0 <= answer["confidence"] <= 1 for answer in answers)
+
+
+def test_the_reviewer_finds_what_decides_in_the_registry(project: Project) -> None:
+    client = project.registry.client
+    version = client.get_model_version("tiny", "2")
+    for expected in ("Promote:", "baseline", "champion", "candidate", "channel=chat", "report:", "data docs:"):
+        assert expected in version.description
+    runs = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    nested = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    assert len(parents) >= 2
+    assert {"retrain on select", "compress on select", "candidate on golden"} <= {run.info.run_name for run in nested}
+    assert all(run.inputs.dataset_inputs for run in parents)
+
+
+def test_the_ledger_tells_every_move(project: Project) -> None:
+    from feedback import ledger
+
+    moves = [(e.move.alias, e.move.from_version, e.move.to_version, e.phase) for e in ledger.history(project.database, "tiny")]
+    assert ("champion", "1", "2", "intended") in moves
+    assert ("champion", "1", "2", "applied") in moves
+    assert ledger.unfinished(project.database, "tiny") == []
+
+
+def test_drift_in_production_asks_for_a_turn_that_learns_from_feedback(spec: Path, project: Project) -> None:
+    from flows.monitor import monitor
+    from tasks.measure.runtime import load
+
+    stream = messages(300, seed=9, later=True)
+    champion = project.registry.by_alias("champion")
+    assert champion is not None
+    answers = load(project.registry.read_record(champion).candidate).predict([row["text"] for row in stream])
+    from datetime import UTC, datetime
+
+    now = datetime.now(UTC)
+    predictions = [
+        PredictionRow(row["id"], champion.number, row["text"], output, float(confidence), now, f"u{n}", {"channel": row["channel"]})
+        for n, (row, output, confidence) in enumerate(zip(stream, answers.outputs, answers.scores, strict=True))
+    ]
+    project.database.add_predictions(delivery("p-1", "predictions", b"p"), predictions)
+    feedback = [FeedbackRow(row["id"], "app", now, target=row["label"]) for row in stream]
+    project.database.add_feedback(delivery("f-1", "feedback", b"f"), feedback)
+
+    watch = json.loads(monitor(str(spec)))
+    assert watch["report"]["drifted"], watch
+    assert Path(watch["report"]["report_uri"]).is_file()
+    outcome = turn(spec, "drift")
+    assert outcome.feedback_rows > 200
+    assert [trial.lever for trial in outcome.trials] == ["new-data"]
+    assert outcome.result == "promoted", outcome.verdict.reason
+    assert outcome.cards["candidate"].quality.mean > outcome.cards["champion"].quality.mean
+
+
+def test_rollback_restores_the_champion_before(spec: Path, project: Project) -> None:
+    from flows.promote import rollback
+
+    before = project.registry.aliases()["champion"]
+    move = rollback(project, "a test", "me")
+    assert move.from_version == before
+    assert project.registry.aliases()["champion"] == move.to_version != before
+
+
+def test_in_review_a_version_waits_until_someone_approves(tmp_path: Path, tiny_base: Path) -> None:
+    from flows.promote import promote
+
+    path = make_project(tmp_path, tiny_base, gate={"margin": 0.03, "slice_margin": 0.1, "promotion": "review"})
+    turn(path)
+    outcome = turn(path)
+    project = open_project(path)
+    assert outcome.result == "review"
+    assert project.registry.aliases() == {"baseline": "1", "champion": "1", "challenger": "2"}
+    assert project.registry.version("2").tags["review"] == "pending"
+    assert promote(str(path)) == []
+    project.registry.set_tag("2", "review", "approved")  # as the MLflow page does
+    [applied] = promote(str(path))
+    assert (applied.version, applied.decision) == ("2", "champion")
+    assert project.registry.aliases() == {"baseline": "1", "champion": "2"}
+    assert promote(str(path)) == []
+
+
+def test_the_gate_says_no_to_a_model_that_only_select_likes(tmp_path: Path, tiny_base: Path) -> None:
+    path = make_project(tmp_path, tiny_base)
+    turn(path)
+    golden = [{**row, "label": {"refund": "delivery", "delivery": "refund"}.get(row["label"], row["label"])}
+              for row in messages(400, seed=2)]  # fmt: skip
+    poisoned = [{**row, "label": "praise" if row["label"] == "account" else row["label"]} for row in messages(500, seed=1)]
+    write_csv(tmp_path / "golden.csv", golden)
+    write_csv(tmp_path / "train.csv", poisoned + messages(40, seed=3))
+    outcome = turn(path)
+    project = open_project(path)
+    assert outcome.result in ("rejected", "inconclusive"), outcome.verdict.reason
+    assert project.registry.aliases() == {"baseline": "1", "champion": "1"}
