@@ -1,4 +1,4 @@
-"""A user's mistakes in words: what Pydantic found wrong with YAML data, as the path of the field, what came and the mend.
+"""A user's mistakes in words: what Pydantic found wrong with a spec, as the field's path, what came and the mend.
 
 Knows the types that the data is validated against, from the root given; not which spec that is.
 """
@@ -28,7 +28,8 @@ def describe_mistake(detail: Any, root: Any) -> str:
     if kind.startswith("union_tag"):
         return _describe_kind(detail, path, root)
     if kind == "invalid_key":
-        return f"{_path(where[:-1], root) or 'spec'}: the key {detail['input']!r} is no text; put it in quotes or remove it"
+        owner = _path(where[:-1], root) or "spec"
+        return f"{owner}: the key {detail['input']!r} is no text; put it in quotes or remove it"
     if kind in _LISTS:
         return f"{path}: expected a list such as [a, b], found {_shown(detail['input'])}"
     if kind in _MAPPINGS:

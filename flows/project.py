@@ -71,7 +71,7 @@ class Project:
     def tracking_uri(self) -> str:
         """Which MLflow holds the runs and versions."""
         own = f"sqlite:///{self.state / 'mlflow.db'}"
-        return self.spec.registry.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or own
+        return self.spec.registry.tracking_uri or os.environ.get("RATCHET_TRACKING_URI") or own
 
     @cached_property
     def registry(self) -> Registry:

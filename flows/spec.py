@@ -73,7 +73,9 @@ def read_spec(path: Path) -> Spec:
     content = _read_yaml(path)
     if not isinstance(content, dict):
         found = "nothing" if content is None else f"a {type(content).__name__}"
-        raise SpecError(f"{path}: expected keys such as `name` and `data`, found {found}; `ratchet init` shows an example")
+        raise SpecError(
+            f"{path}: expected keys such as `name` and `data`, found {found}; `ratchet init` shows an example"
+        )
     try:
         return TypeAdapter(Spec).validate_python(content)
     except ValidationError as error:

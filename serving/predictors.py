@@ -47,9 +47,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = Path(folder) / "manifest.json"
     try:
         manifest: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtifactInvalid(f"{path}: expected a model artifact's manifest; {error}") from error
-    for name, expected in manifest["files"].items():
+        files = dict(manifest["files"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ArtifactInvalid(f"{path}: expected a model artifact's manifest; {error!r}") from error
+    for name, expected in files.items():
         file = Path(folder) / name
         if not file.is_file() or file_sha256(file) != expected:
             raise ArtifactInvalid(f"{file}: missing or changed since it was built; build or download the model again")

@@ -38,5 +38,7 @@ def open_artifact(candidate: Candidate) -> tuple[Path, dict[str, Any]]:
     except ArtifactInvalid as error:
         raise ArtifactError(str(error)) from error
     if file_sha256(folder / MANIFEST) != candidate.digest:
-        raise ArtifactError(f"{folder}: not the artifact {candidate.digest[:12]} that was built; run with --refresh")
+        raise ArtifactError(
+            f"{folder}: not the artifact {candidate.digest[:12]} that was built; delete {folder.parent} and run again"
+        )
     return folder, manifest

@@ -18,10 +18,15 @@ from tasks.train.finetune import base_identity
 
 
 def by_content(context: TaskRunContext, parameters: dict[str, Any]) -> str:
-    """Return the content key of a stage call: the stage's name and code, and every argument but the store."""
-    parts = [base_identity(value) if name == "base" else value
-             for name, value in parameters.items() if not isinstance(value, Store)]  # fmt: skip
+    """Return the key of a stage call: the stage's name and code, every argument, and the store that its handle points into."""
+    parts = [_identity(name, value) for name, value in parameters.items()]
     return cache_key(context.task.name, *parts)
+
+
+def _identity(name: str, value: Any) -> Any:
+    if isinstance(value, Store):
+        return value.root
+    return base_identity(value) if name == "base" else value
 
 
 def _cached(name: str, **options: Any) -> Callable[..., Any]:

@@ -149,6 +149,8 @@ def _severity(spec: ValidateSpec, name: str) -> str:
 def _run_suite(frame: "pd.DataFrame", checks: Sequence[Check], docs_dir: Path) -> tuple[Any, Path]:
     """Return Great Expectations' result and the page of the Data Docs site that shows it."""
     import great_expectations as gx
+
+    logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)  # it asks for INFO
     from great_expectations import expectations
     from great_expectations.checkpoint import UpdateDataDocsAction
     from great_expectations.data_context.types.base import ProgressBarsConfig

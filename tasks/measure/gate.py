@@ -37,8 +37,8 @@ def decide(
 ) -> Verdict:
     """Return the verdict on promoting the candidate over the champion.
 
-    `promote` needs every required test to pass and one claim to be shown; one clear failure gives `reject`; what the rows
-    cannot tell gives `inconclusive` with the number of further rows that would.
+    `promote` needs every required test to pass and one claim to be shown; one clear failure gives `reject`; what the
+    rows cannot tell gives `inconclusive` with the number of further rows that would.
     """
     flaw = _flaw(candidate, champion, baseline, claims)
     if flaw:
@@ -56,8 +56,8 @@ def decide(
 def keep(verdict: Verdict, claims: Sequence[Claim], spec: GateSpec) -> bool:
     """Return whether a lever is kept for the final candidate, judged on the `select` rows.
 
-    Screening, not proof: `select` is too small to prove a small gain, and the gate on golden has the last word. So a lever
-    is dropped when it is rejected, when quality fell by more than the margin, or when nothing it claims improved.
+    Screening, not proof: `select` is too small to prove a small gain, and the gate on golden has the last word. So a
+    lever is dropped when it is rejected, when quality fell by more than the margin, or when nothing it claims improved.
     """
     if verdict.decision == "reject":
         return False
@@ -90,7 +90,7 @@ def _flaw(candidate: Measured, champion: Measured, baseline: Measured | None, cl
             return f"{name} and candidate were scored by different metrics"
         if any(len(mask) != len(other.scores) for mask in other.slices.values()):
             return f"the {name}'s slices are of other rows than its scores"
-    empty = [name for name, mask in candidate.slices.items() if not mask.any()]
+    empty = [name for model in (candidate, champion) for name, mask in model.slices.items() if not mask.any()]
     if empty or set(candidate.slices) != set(champion.slices):
         return f"slice {empty[0]!r} is empty" if empty else "candidate and champion have different slices"
     if "cost" in claims or candidate.card.speed or champion.card.speed:
@@ -135,7 +135,9 @@ def _slice_tests(candidate: Measured, champion: Measured, spec: GateSpec) -> lis
     shown = holm([estimate.p_above(-spec.slice_margin) for estimate in estimates.values()], spec.alpha)
     tests = []
     for (name, estimate), passed in zip(estimates.items(), shown, strict=True):
-        test = _difference_test(f"slice {name} is no worse than the champion's", estimate, -spec.slice_margin, spec.alpha)
+        test = _difference_test(
+            f"slice {name} is no worse than the champion's", estimate, -spec.slice_margin, spec.alpha
+        )
         if passed or test.outcome == "fail":
             tests.append(replace(test, outcome="pass" if passed else "fail"))
         else:
@@ -191,8 +193,7 @@ def _sentence(tests: Sequence[Test]) -> str:
 
 def _phrase(test: Test) -> str:
     if test.name.startswith("cost"):
-        return (
-            f"{test.name} (time ratio {test.estimate:.2f}, {test.low:.2f} to {test.high:.2f}; must stay below {test.bound:.2f})"
-        )
+        interval = f"time ratio {test.estimate:.2f}, {test.low:.2f} to {test.high:.2f}"
+        return f"{test.name} ({interval}; must stay below {test.bound:.2f})"
     points = [f"{100 * value:+.1f}" for value in (test.estimate, test.low, test.high, test.bound)]
     return f"{test.name} ({points[0]} points, {points[1]} to {points[2]}; must exceed {points[3]})"

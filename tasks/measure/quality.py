@@ -106,5 +106,5 @@ def read_scores(quality: Quality) -> "pa.Table":
 
     path = Path(quality.scores_uri)
     if not path.is_file() or file_sha256(path) != quality.scores_sha256:
-        raise ArtifactError(f"{path}: row scores are missing or changed; run with --refresh to measure again")
+        raise ArtifactError(f"{path}: row scores are missing or changed; delete {path.parent} and run again")
     return pq.read_table(path)

@@ -49,8 +49,9 @@ def paired_difference(candidate: np.ndarray, reference: np.ndarray, alpha: float
     """Return the mean of candidate minus reference on the same rows, with one-sided bounds at level alpha each.
 
     Wald's interval after adding two pseudo-rows, half a count to each cell of the 2x2 table, here in its form for any
-    scores in [0, 1]: differences of +1 and -1 with weight 1/2 each and of 0 with weight 1. It keeps its level with few
-    discordant rows, and none at all still gives an interval of positive width.
+    scores in [0, 1]: differences of +1 and -1 with weight 1/2 each and of 0 with weight 1. No discordant row
+    at all still gives an interval of positive width. The lower bound is too high for a candidate that loses rows and
+    never wins one: with 400 rows, a true loss of 0.01 and alpha 0.05 it misses in 9 % of cases.
     Source: A. Agresti and Y. Min, Statistics in Medicine 24 (2005), 729-740.
 
     Raises:

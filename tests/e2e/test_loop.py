@@ -140,7 +140,7 @@ def test_in_review_a_version_waits_until_someone_approves(tmp_path: Path, tiny_b
     turn(path)
     outcome = turn(path)
     project = open_project(path)
-    assert outcome.result == "review"
+    assert outcome.result == "review", outcome.verdict.reason
     assert project.registry.aliases() == {"baseline": "1", "champion": "1", "challenger": "2"}
     assert project.registry.version("2").tags["review"] == "pending"
     assert promote(str(path)) == []

@@ -1,0 +1,141 @@
+"""The `ratchet` command as a user types it: quick help, one line for a mistake, nothing heavy loaded."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+HEAVY = ("torch", "prefect", "mlflow", "transformers", "pandas", "evidently", "datasets", "great_expectations")
+COMMANDS = (
+    "init", "run", "demo", "status", "history", "review", "rollback", "monitor", "up", "doctor", "schema",
+)  # fmt: skip
+NEEDS_SPEC = ("run", "status", "history", "review", "rollback", "monitor", "up")
+LIGHT = (
+    "flows.cli", "serving.predictors", "tasks.store", "tasks.specs", "tasks.measure.gate", "feedback.app", "flows.spec",
+)  # fmt: skip
+
+
+def ratchet(*arguments, cwd):
+    environment = {**os.environ, "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "120"}
+    command = [sys.executable, "-m", "flows.cli", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def refused(done, code=2):
+    """Return the one line that a refusal wrote."""
+    assert (done.returncode, done.stdout) == (code, ""), done.stderr
+    assert done.stderr.startswith("ratchet: ")
+    assert done.stderr.count("\n") == 1
+    return done.stderr.removeprefix("ratchet: ").rstrip("\n")
+
+
+def test_help_lists_every_command(tmp_path):
+    done = ratchet("--help", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    listed = re.findall(r"^\W*([a-z]+) {2,}[A-Z]", done.stdout, re.MULTILINE)
+    assert tuple(listed) == COMMANDS
+
+
+def test_importing_the_light_modules_loads_nothing_heavy():
+    """One after another in one process: what is loaded from some module on shows in its line."""
+    code = (
+        "import importlib, json, sys\n"
+        f"loaded = lambda: sorted(set({HEAVY!r}) & set(sys.modules))\n"
+        f"print(json.dumps({{name: (importlib.import_module(name), loaded())[1] for name in {LIGHT!r}}}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert json.loads(done.stdout) == {name: [] for name in LIGHT}
+
+
+def test_help_loads_nothing_heavy(tmp_path):
+    unwanted = (*HEAVY, "sqlalchemy", "scipy", "pyarrow", "pydantic")
+    code = (
+        "import sys\nfrom flows.cli import main\nsys.argv = ['ratchet', '--help']\n"
+        "try:\n    main()\n"
+        f"except SystemExit:\n    print('loaded:', *sorted(set({unwanted!r}) & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "Usage" in done.stdout
+    assert done.stdout.splitlines()[-1] == "loaded:"
+
+
+def test_every_command_refuses_a_missing_spec_in_one_line(tmp_path):
+    code = (
+        "import sys\nfrom flows.cli import main\n"
+        f"for command in {NEEDS_SPEC!r}:\n"
+        "    sys.argv = ['ratchet', command]\n"
+        "    try:\n        main()\n"
+        "    except SystemExit as stop:\n        print(command, stop.code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"{command} 2" for command in NEEDS_SPEC]
+    message = f"ratchet: {tmp_path}/ratchet.yaml: no such file; write one with `ratchet init DIR`, or name yours"
+    assert done.stderr.splitlines() == [message] * len(NEEDS_SPEC)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_named_spec_that_is_missing_is_named(tmp_path):
+    assert refused(ratchet("run", "other.yaml", cwd=tmp_path)).startswith(f"{tmp_path}/other.yaml: no such file")
+
+
+def test_a_mistake_in_the_spec_names_file_field_and_mend(tmp_path):
+    (tmp_path / "ratchet.yaml").write_text("name: x\ndata: {source: {kind: file, path: a.csv}}\ngate: {margn: 1}\n")
+    line = refused(ratchet("run", cwd=tmp_path))
+    assert line == f"{tmp_path}/ratchet.yaml: gate.margn: unknown key; did you mean 'margin'?"
+
+
+def test_an_unknown_option_or_command_is_a_mistake_without_traceback(tmp_path):
+    for arguments in (["run", "--jsn"], ["rum"]):
+        done = ratchet(*arguments, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "Traceback" not in done.stderr
+
+
+def test_schema_prints_json(tmp_path):
+    done = ratchet("schema", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "levers" in json.loads(done.stdout)["properties"]
+
+
+def test_init_writes_a_project_and_refuses_a_second_time(tmp_path):
+    done = ratchet("init", "here", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    written = [tmp_path / name for name in json.loads(done.stdout)["written"]]
+    assert {path.name for path in written} >= {"ratchet.yaml", "prefect.yaml", "messages.csv", "golden.csv"}
+    assert all(path.stat().st_size > 100 for path in written)
+    spec = yaml.safe_load((tmp_path / "here" / "ratchet.yaml").read_text())
+    for path in spec["data"]["source"]["splits"].values():
+        header = (tmp_path / "here" / path).read_text().splitlines()[0].split(",")
+        assert {spec["data"]["text"], spec["data"]["target"], *spec["data"]["slices"]} <= set(header)
+    before = {path: path.read_bytes() for path in written}
+    line = refused(ratchet("init", "here", cwd=tmp_path))
+    assert line == "here/ratchet.yaml: already there; name another folder, or edit this project"
+    assert {path: path.read_bytes() for path in written} == before
+
+
+@pytest.mark.parametrize("place", ["a_file/project", "/proc/ratchet"])
+def test_init_where_nothing_can_be_written_is_one_line(tmp_path, place):
+    (tmp_path / "a_file").write_text("x")
+    line = refused(ratchet("init", place, cwd=tmp_path), code=1)
+    assert line.startswith(f"{place}: cannot be written (")
+    assert line.endswith("); name a folder that can be")
+
+
+def test_a_project_folder_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "ratchet.yaml").write_text("name: x\ndata: {source: {kind: file, path: a.csv}}\n")
+    (tmp_path / ".ratchet").write_text("a file stands where the folder belongs")
+    line = refused(ratchet("run", cwd=tmp_path), code=1)
+    assert line.startswith(f"{tmp_path}/.ratchet: cannot be written (")
+
+
+def test_every_command_that_answers_has_json():
+    silent = {"up"}
+    source = Path(__file__).parents[2] / "flows" / "cli.py"
+    functions = re.findall(r"@app\.command\(\)\ndef (\w+)\((.*?)\) -> None:", source.read_text(), re.DOTALL)
+    assert {name for name, arguments in functions if "as_json" not in arguments} == silent
+    assert tuple(name for name, _ in functions) == COMMANDS

@@ -1,0 +1,90 @@
+"""Every record goes to JSON and back unchanged."""
+
+import json
+import math
+from dataclasses import fields, is_dataclass, replace
+
+import pytest
+from pydantic import ValidationError
+
+import tasks.records
+from tasks.records import (
+    Candidate,
+    LeverTrial,
+    Scorecard,
+    SliceScore,
+    Snapshot,
+    StepReport,
+    Table,
+    Verdict,
+    from_json,
+    to_json,
+)
+from tasks.specs import Lever, Recipe
+from tests.unit.measured import MACHINE, quality, speed
+
+TEST = tasks.records.Test
+CANDIDATE = Candidate("store/fit/k/model", "c" * 64, "torch", 91_000_000, {"loss": 0.25, "epochs": 3.0})
+CARD = Scorecard("c" * 64, quality((1.0, 0.0, 0.5)), speed())
+VERDICT = Verdict(
+    "inconclusive",
+    "Inconclusive: the rows cannot tell; käse | \u2028 \U0001f600.",
+    (TEST("quality", 0.01, -0.01, 0.03, 0.0, "unsure", 200, 315, "detail"),),
+    0.025,
+)
+RECORDS = [
+    Snapshot("s.parquet", "d", {"train": 8, "golden": 2}, ("a", "b"), ("channel",), ("p1", "p2")),
+    StepReport("scrub", 10, 9, 3, ("<EMAIL>",)),
+    Table("t.parquet", "d", 9, (StepReport("clean", 10, 9, 0),)),
+    CANDIDATE,
+    MACHINE,
+    SliceScore(10, 0.5),
+    quality(),
+    speed(),
+    speed(latency_p99_ms=21.5),
+    CARD,
+    Scorecard("c" * 64, quality()),
+    VERDICT.tests[0],
+    VERDICT,
+    LeverTrial("compress", "compress", True, VERDICT, CANDIDATE, CARD),
+    Recipe(),
+    Lever("plain", compress=()),
+]
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
+def test_json_and_back(record):
+    text = to_json(record)
+    assert from_json(type(record), text) == record
+    assert "\n" not in text
+    assert to_json(from_json(type(record), text)) == text
+
+
+def test_every_record_of_the_module_is_tried():
+    module = vars(tasks.records).values()
+    declared = {kind for kind in module if isinstance(kind, type) and is_dataclass(kind)}
+    assert declared <= {type(record) for record in RECORDS}
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
+def test_records_are_frozen(record):
+    with pytest.raises(AttributeError):
+        setattr(record, fields(record)[0].name, "changed")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_is_refused_in_json(value):
+    with pytest.raises(ValueError, match="Out of range float"):
+        to_json(replace(CANDIDATE, notes={"loss": value}))
+
+
+def test_equal_records_give_equal_text():
+    backwards = replace(CANDIDATE, notes=dict(reversed(list(CANDIDATE.notes.items()))))
+    assert to_json(backwards) == to_json(CANDIDATE)
+    assert list(json.loads(to_json(CANDIDATE))) == sorted(json.loads(to_json(CANDIDATE)))
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"uri": "x"}', to_json(VERDICT)])
+def test_what_is_no_such_record_is_refused(text):
+    with pytest.raises(ValidationError):
+        from_json(Candidate, text)

@@ -1,0 +1,228 @@
+"""The spec at the door: what it takes, and that each mistake is one line naming file, field and mend."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import TypeAdapter
+
+import flows
+from flows.spec import DEFAULT_FILE, Spec, json_schema, read_spec
+from tasks.compress.quantize import Int8Dynamic
+from tasks.data.augment import Typos
+from tasks.errors import SpecError
+
+TEMPLATE = Path(flows.__file__).parent / "templates" / DEFAULT_FILE
+EXAMPLE = yaml.safe_load(TEMPLATE.read_text("utf-8"))
+GONE = object()
+
+
+@pytest.fixture
+def read(tmp_path):
+    def _read(content):
+        path = tmp_path / DEFAULT_FILE
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return read_spec(path)
+
+    return _read
+
+
+@pytest.fixture
+def refusal(read, tmp_path):
+    """Return a function that reads what must not pass, and gives the message after the file's name."""
+
+    def _refusal(content):
+        with pytest.raises(SpecError) as caught:
+            read(content)
+        message = str(caught.value)
+        assert message.startswith(f"{tmp_path / DEFAULT_FILE}: ")
+        assert "\n" not in message
+        assert len(message) < 1000
+        return message.removeprefix(f"{tmp_path / DEFAULT_FILE}: ")
+
+    return _refusal
+
+
+def changed(path, value):
+    """Return the example as YAML with one value changed, or gone, at a path such as `gate.margin`."""
+    content = copy.deepcopy(EXAMPLE)
+    *parents, last = path.split(".")
+    place = content
+    for step in parents:
+        place = place[step]
+    if value is GONE:
+        del place[last]
+    else:
+        place[last] = value
+    return yaml.safe_dump(content)
+
+
+def lever(**action):
+    return changed("levers", [{"name": "first", "clean": ["normalise"]}, {"name": "second", **action}])
+
+
+def test_the_template_is_valid_and_means_what_it_says(read):
+    spec = read(TEMPLATE.read_bytes())
+    assert spec.name == "support-intents"
+    assert [lever.name for lever in spec.levers] == ["clean", "augment", "retrain", "compress"]
+    assert spec.levers[1].augment == (Typos(share=0.3),)
+    assert spec.levers[3].compress[1] == Int8Dynamic()
+    assert (spec.gate.margin, spec.data.target, spec.data.slices) == (0.02, "intent", ("channel",))
+
+
+def test_name_and_data_are_enough(read):
+    spec = read("name: x\ndata:\n  source: {kind: file, path: a.csv}\n")
+    assert (spec.levers, spec.recipe.base, spec.gate.promotion) == ((), "minilm", "auto")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (changed("levrs", []), "levrs: unknown key; did you mean 'levers'?"),
+        (changed("gate.margn", 0.1), "gate.margn: unknown key; did you mean 'margin'?"),
+        (changed("data.split.vald", 0.1), "data.split.vald: unknown key; did you mean 'valid'?"),
+        (changed("data.source.pth", "x"), "data.source.pth: unknown key; did you mean 'path'?"),
+        (changed("feedback", {"harvest": {"max_row_per_unit": 3}}),
+         "feedback.harvest.max_row_per_unit: unknown key; did you mean 'max_rows_per_unit'?"),
+        (lever(trian={}), "levers[1].trian: unknown key; did you mean 'train'?"),
+        (lever(train={"epoch": 3}), "levers[1].train.epoch: unknown key; did you mean 'epochs'?"),
+        (lever(augment=["swap", {"kind": "typos", "shar": 0.3}]),
+         "levers[1].augment[1].shar: unknown key; did you mean 'share'?"),
+        (lever(clean=["normalise", {"kind": "near_duplicates", "treshold": 0.3}]),
+         "levers[1].clean[1].treshold: unknown key; did you mean 'threshold'?"),
+        (changed("recipe.compress", [{"kind": "int8", "reduce": True}]),
+         "recipe.compress[0].reduce: unknown key; did you mean 'reduce_range'?"),
+        (changed("registry", {"zzz": 1}), "registry.zzz: unknown key; known are tracking_uri"),
+    ],
+)  # fmt: skip
+def test_a_misspelt_key_suggests_the_nearest(refusal, content, message):
+    assert refusal(content) == message
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (lever(clean=["normalize"]), "levers[1].clean[0].kind: unknown kind 'normalize'; did you mean 'normalise'?"),
+        (lever(compress=[{"kind": "onix"}]), "levers[1].compress[0].kind: unknown kind 'onix'; did you mean 'onnx'?"),
+        (lever(augment=[{"share": 0.1}]), "levers[1].augment[0].kind: missing; known are typos, swap"),
+        (changed("data.source.kind", "parquet"), "data.source.kind: unknown kind 'parquet'; known are file, hub, sql"),
+        (changed("data.source", {"path": "x.csv"}), "data.source.kind: missing; known are file, hub, sql"),
+        (changed("name", GONE), "name: missing; it is required"),
+        (changed("data", GONE), "data: missing; it is required"),
+        (changed("data.source", GONE), "data.source: missing; it is required"),
+        (changed("data.source", {"kind": "hub"}), "data.source.dataset: missing; it is required"),
+        (changed("levers", [{"train": {}}]), "levers[0].name: missing; it is required"),
+        (changed("name", "two words"), "name: expected text like '^[A-Za-z0-9][A-Za-z0-9_-]*$' (found 'two words')"),
+        (changed("name", 3), "name: expected a valid string (found 3)"),
+        (changed("gate.margin", 0.9), "gate.margin: expected less than 0.5 (found 0.9)"),
+        (changed("gate.margin", float("nan")), "gate.margin: expected less than 0.5 (found nan)"),
+        (changed("gate.margin", "big"),
+         "gate.margin: expected a valid number, unable to parse string as a number (found 'big')"),
+        (changed("gate.promotion", "never"), "gate.promotion: expected 'auto' or 'review' (found 'never')"),
+        (changed("task", "regression"), "task: expected 'classification' (found 'regression')"),
+        (changed("gate", None), "gate: expected keys with values, found nothing"),
+        (changed("gate", "strict"), "gate: expected keys with values, found 'strict'"),
+        (changed("data.source", "a.csv"), "data.source: expected keys with values, found 'a.csv'"),
+        (changed("data.slices", "channel"), "data.slices: expected a list such as [a, b], found 'channel'"),
+        (changed("levers", {"name": "x", "train": {}}),
+         "levers: expected a list such as [a, b], found keys name, train"),
+        (changed("levers", None), "levers: expected a list such as [a, b], found nothing"),
+        (lever(clean=[3]), "levers[1].clean[0]: expected keys with values, found 3"),
+        (changed("data.source", {"kind": "file"}), "data.source: give exactly one of `path` and `splits`"),
+        (changed("data.source.splits", {"trian": "a.csv"}),
+         "data.source.splits.trian: expected 'train', 'valid', 'select' or 'golden' (found 'trian')"),
+        (changed("gate", {1: 2}), "gate: the key 1 is no text; put it in quotes or remove it"),
+        (changed("gate", {True: 2}), "gate: the key True is no text; put it in quotes or remove it"),
+        (changed("recipe.train.epochs", 2.5),
+         "recipe.train.epochs: expected a valid integer, got a number with a fractional part (found 2.5)"),
+    ],
+)  # fmt: skip
+def test_a_mistake_names_field_and_mend(refusal, content, message):
+    assert refusal(content) == message
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (lever(),
+         "levers[1]: lever 'second' must set exactly one of clean, augment, train, compress; it sets none"
+         " of them"),
+        (lever(train={}, compress=[]),
+         "levers[1]: lever 'second' must set exactly one of clean, augment, train, compress; it sets train and"
+         " compress"),
+        (changed("levers", [{"name": "a", "train": {}}, {"name": "a", "compress": []}]),
+         "levers: the name 'a' stands twice; give each lever a name of its own"),
+    ],
+)  # fmt: skip
+def test_levers_change_one_stage_each_and_have_names_of_their_own(refusal, content, message):
+    assert refusal(content) == message
+
+
+def test_three_mistakes_are_named_and_the_rest_counted(refusal):
+    content = copy.deepcopy(EXAMPLE)
+    content["gate"] = {"margn": 1, "alpha": 2, "min_gain": 3, "promotion": 4, "cost_margin": 5}
+    message = refusal(yaml.safe_dump(content))
+    assert message.count(";") >= 2
+    assert message.endswith(" (and 2 more)")
+
+
+def test_a_long_value_is_shortened(refusal):
+    message = refusal(changed("gate.promotion", "x" * 5000))
+    assert "(5000 characters)" in message
+    assert len(message) < 200
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("name: x\ndata: [1, 2\nlevers:\n", "line 3, column 7: expected ',' or ']'"),
+        ("name: x\ndata:\n\tsource: 1\n", "line 3, column 1: found character '\\t'"),
+        ("name: a: b\n", "line 1, column 8: mapping values are not allowed here"),
+        ("name: a\nname: b\n", "line 2: name stands twice"),
+        ("name: a\ndata:\n  text: a\n  text: b\n", "line 4: text stands twice"),
+        ("name: a\n---\nname: b\n", "line 2, column 1"),
+        ("name: *other\n", "undefined alias"),
+        ("name: !!python/object/apply:os.getcwd []\n", "could not determine a constructor"),
+        ("name: a\0b\n", "unacceptable character #x0000"),
+        ("name: 2024-13-45\n", "month must be in 1..12"),
+        ("name: " + "1" * 5000, "digits"),
+        ("[" * 100_000, "recursion"),
+        ("", "found nothing"),
+        ("# only a comment\n", "found nothing"),
+        ("- a\n- b\n", "found a list"),
+        ("just text", "found a str"),
+        ("name: café".encode("latin-1"), "give a YAML file in UTF-8"),
+        ("name: x".encode("utf-16"), "give a YAML file in UTF-8"),
+        ("&a\nname: x\ndata: *a\n", "data.source: missing"),
+    ],
+)
+def test_what_is_no_yaml_of_ours_is_one_line(refusal, content, named):
+    assert named in refusal(content)
+
+
+def test_a_byte_order_mark_is_no_mistake(read):
+    assert read(b"\xef\xbb\xbf" + TEMPLATE.read_bytes()).name == "support-intents"
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path):
+    with pytest.raises(SpecError, match=r"no\.yaml: no such file; write one with `ratchet init DIR`"):
+        read_spec(tmp_path / "no.yaml")
+    with pytest.raises(SpecError, match=r"cannot be read \(Is a directory\)"):
+        read_spec(tmp_path)
+
+
+def test_the_schema_is_json_and_knows_every_section_and_kind():
+    schema = json.loads(json.dumps(json_schema(), allow_nan=False))
+    assert set(schema["properties"]) == set(Spec.__dataclass_fields__)
+    assert schema["required"] == ["name", "data"]
+    assert schema["additionalProperties"] is False
+    text = json.dumps(schema)
+    assert all(kind in text for kind in ("near_duplicates", "int8", "typos", "file", "hub", "sql"))
+
+
+def test_the_spec_survives_json(read):
+    adapter = TypeAdapter(Spec)
+    spec = read(TEMPLATE.read_bytes())
+    assert adapter.validate_json(adapter.dump_json(spec, exclude_none=True)) == spec
