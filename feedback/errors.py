@@ -9,8 +9,6 @@ FeedbackError                 its message says what was expected, what came and 
 └── LedgerRefused             an entry does not fit the promotions recorded so far
 """
 
-# ruff: noqa: N818 - each name says what happened
-
 
 class FeedbackError(Exception):
     """Base of every error that this room raises on purpose."""

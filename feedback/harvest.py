@@ -12,13 +12,15 @@ from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass as plain_dataclass
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from feedback.records import FeedbackRow, PredictionRow
-from feedback.store import Store
+
+if TYPE_CHECKING:
+    from feedback.store import Store
 
 CONFIRMING_SCORE = 0.5  # from here on a score without a target confirms the model's own output
 
@@ -88,7 +90,7 @@ class _Vote:
 
 
 def harvest(
-    store: Store, rules: HarvestSpec, known_targets: AbstractSet[str] | None = None, since: datetime | None = None
+    store: "Store", rules: HarvestSpec, known_targets: AbstractSet[str] | None = None, since: datetime | None = None
 ) -> Harvest:
     """Return what the feedback received since then (None: ever) teaches, by the rules.
 

@@ -10,7 +10,6 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 app = typer.Typer(
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Keep a language model in production getting better and cheaper, and never let it slip back.",
@@ -23,9 +22,14 @@ Here = Path("ratchet.yaml")
 
 
 def main() -> None:
-    """Run the command; a mistake of the user's is one line and exit code 2, any other known error one line and 1."""
+    """Run the command; a mistake of the user's is one line and exit code 2, any other known error one line and 1.
+
+    Ctrl-C is exit code 130, without a traceback.
+    """
     try:
-        app()
+        sys.exit(app(args=sys.argv[1:] or ["--help"], prog_name="ratchet", standalone_mode=False))
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(130)
     except Exception as error:
         _fail(error)
 
@@ -34,11 +38,23 @@ def _fail(error: Exception) -> NoReturn:
     from feedback.errors import FeedbackError
     from tasks.errors import RatchetError, UserError
 
+    describe_usage = getattr(error, "format_message", None)  # of a usage error, whose class Typer keeps to itself
+    if describe_usage is not None:
+        _stop(f"{describe_usage().rstrip('.')} ({_help_of(error)} lists what there is)", 2)
     if not isinstance(error, RatchetError | FeedbackError):
         raise error
-    line = " ".join(str(error).split())
-    sys.stderr.write(f"ratchet: {line}\n")
-    sys.exit(2 if isinstance(error, UserError) else 1)
+    _stop(str(error), 2 if isinstance(error, UserError) else 1)
+
+
+def _help_of(error: Any) -> str:
+    context = getattr(error, "ctx", None)
+    return f"`{context.command_path if context else 'ratchet'} --help`"
+
+
+def _stop(message: str, code: int) -> NoReturn:
+    """Write the message as one line and exit."""
+    sys.stderr.write(f"ratchet: {' '.join(message.split())}\n")
+    sys.exit(code)
 
 
 def _answer(content: Any, as_json: bool, draw: Callable[[], None]) -> None:
@@ -66,22 +82,29 @@ def init(folder: Annotated[Path, typer.Argument(help="The folder to make.")], as
     from flows.starter import write_project
 
     written = write_project(folder)
-    _answer({"written": [str(path) for path in written]}, as_json,
-            lambda: typer.echo("\n".join(f"wrote {path}" for path in written) + f"\nnext: ratchet run {folder}"))  # fmt: skip
+    told = "\n".join(f"wrote {path}" for path in written)
+    _answer(
+        {"written": [str(path) for path in written]},
+        as_json,
+        lambda: typer.echo(f"{told}\nnext: ratchet run {folder}"),
+    )
 
 
 @app.command()
 def run(
-    spec: SpecPath = Here, trigger: Annotated[str, typer.Option(help="What asked for it: run, schedule, drift.")] = "run",
-    as_json: AsJson = False, verbose: Verbose = False,
-) -> None:  # fmt: skip
+    spec: SpecPath = Here,
+    trigger: Annotated[str, typer.Option(help="What asked for it: run, schedule, drift.")] = "run",
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
     """Run one iteration: build, measure, judge and, where the gate says so, promote."""
     _quiet(verbose)
     from flows.project import check_space, open_project
-    from flows.show import progress_bars, show_outcome
 
     project = open_project(spec)
     check_space(project)  # before Prefect opens its own database there
+    from flows.show import progress_bars, show_outcome
+
     with progress_bars(hidden=as_json):
         outcome_json = _iterate(project.spec_path, trigger)
     _answer(json.loads(outcome_json), as_json, lambda: show_outcome(outcome_json))
@@ -114,10 +137,12 @@ def status(spec: SpecPath = Here, as_json: AsJson = False) -> None:
     """Say who is champion, what waits for review, and what production sent."""
     _quiet(False)
     from flows.project import open_project
+
+    project = open_project(spec)  # a mistake in the spec answers before the libraries load; so in every command
     from flows.show import show_status
     from flows.status import project_status
 
-    content = project_status(open_project(spec))
+    content = project_status(project)
     _answer(content, as_json, lambda: show_status(content))
 
 
@@ -126,10 +151,12 @@ def history(spec: SpecPath = Here, as_json: AsJson = False) -> None:
     """List the iterations and the promotion ledger."""
     _quiet(False)
     from flows.project import open_project
+
+    project = open_project(spec)
     from flows.show import show_history
     from flows.status import project_history
 
-    content = project_history(open_project(spec))
+    content = project_history(project)
     _answer(content, as_json, lambda: show_history(content))
 
 
@@ -145,10 +172,12 @@ def review(
     """Decide on a version that waits for a review, and apply every decision made here or in MLflow."""
     _quiet(False)
     from flows.project import open_project
+
+    project = open_project(spec)
     from flows.show import show_review
     from flows.status import decide_review
 
-    content = decide_review(open_project(spec), version, approve, reject, reviewer)
+    content = decide_review(project, version, approve, reject, reviewer)
     _answer(content, as_json, lambda: show_review(content))
 
 
@@ -161,10 +190,11 @@ def rollback(
     """Make the champion before the present one champion again."""
     _quiet(False)
     from flows.project import only_one, open_project
-    from flows.promote import finish_promotions
-    from flows.promote import rollback as roll_back
 
     project = open_project(spec)
+    from flows.promotion import finish_promotions
+    from flows.promotion import rollback as roll_back
+
     with only_one(project):
         finish_promotions(project)
         move = roll_back(project, reason)
@@ -177,10 +207,10 @@ def monitor(spec: SpecPath = Here, as_json: AsJson = False, verbose: Verbose = F
     """Compare the latest production window with the champion's reference; on drift, emit the event."""
     _quiet(verbose)
     from flows.project import open_project
-    from flows.show import show_watch
 
     project = open_project(spec)
     from flows.monitor import monitor as watch
+    from flows.show import show_watch
 
     content = json.loads(watch(str(project.spec_path)))
     _answer(content, as_json, lambda: show_watch(content))
@@ -197,9 +227,11 @@ def up(
     """Start Prefect, MLflow, the webhook and a worker with the schedules on loopback; Ctrl-C stops them all."""
     _quiet(False)
     from flows.project import open_project
+
+    project = open_project(spec)
     from flows.up import Ports, serve
 
-    serve(open_project(spec), Ports(prefect_port, mlflow_port, webhook_port), once=check)
+    serve(project, Ports(prefect_port, mlflow_port, webhook_port), once=check)
 
 
 @app.command()

@@ -22,7 +22,7 @@ from tasks.errors import StorageError
 from tasks.records import from_json
 
 MARKER = ".ratchet-demo"
-LEARNED_ROWS = 600  # of the stream: predictions and feedback that reach the webhook
+LEARNED_ROWS = 450  # of the stream: predictions and feedback that reach the webhook
 UNSEEN_ROWS = 300  # of the same stream, later: never sent, to see whether turn 3 helps
 
 
@@ -40,7 +40,7 @@ def play(folder: Path, seed: int, tell: Callable[[str], None]) -> dict[str, Any]
     write_project(folder, seed)
     project = open_project(folder)
     spec = str(project.spec_path)
-    stream = production_messages(LEARNED_ROWS + UNSEEN_ROWS, seed)
+    stream = [{**row, "intent": row["true"]} for row in production_messages(LEARNED_ROWS + UNSEEN_ROWS, seed)]
     seen, unseen = stream[:LEARNED_ROWS], stream[LEARNED_ROWS:]
 
     tell("[bold]Turn 1[/bold]: the baseline")

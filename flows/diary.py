@@ -1,4 +1,4 @@
-"""What an iteration writes into MLflow while it runs: one parent run, a nested run per candidate, the registered version.
+"""What an iteration writes into MLflow while it runs: a parent run, a nested run per candidate, the new version.
 
 Decides nothing and draws nothing.
 """
@@ -9,7 +9,7 @@ from typing import Literal
 
 from flows.outcome import Contender, Outcome
 from flows.project import Project
-from flows.promote import JUDGED_AGAINST
+from flows.promotion import JUDGED_AGAINST
 from flows.reports import describe_version
 from tasks import stages
 from tasks.records import LeverTrial, Scorecard, Snapshot, Verdict, to_json

@@ -1,6 +1,6 @@
-"""The iteration: collect -> snapshot -> check -> levers one by one (clean, augment, fit, compress) -> benchmark -> gate -> promote.
+"""The iteration: collect -> snapshot -> check -> levers one by one -> benchmark -> gate -> promote.
 
-Wiring only: the work is in `tasks`, the climb in `flows.climb`, the promotion in `flows.promote`.
+Wiring only: the work is in `tasks`, the climb in `flows.climb`, the promotion in `flows.promotion`.
 """
 
 import logging
@@ -15,7 +15,7 @@ from flows.diary import Diary
 from flows.judge import measure, with_scores
 from flows.outcome import Contender, Outcome, inputs_digest, next_number, nothing_changed, utc_now, write_outcome
 from flows.project import Project, check_space, only_one, open_project
-from flows.promote import finish_promotions, offer, set_baseline
+from flows.promotion import finish_promotions, offer, set_baseline
 from flows.publish import publish
 from tasks import stages
 from tasks.build import clean_rows
@@ -145,6 +145,3 @@ def reference(project: Project, alias: str) -> VersionRecord:
     version = project.registry.by_alias(alias)
     assert version is not None
     return project.registry.read_record(version)
-
-
-__all__ = ["Snapshot", "iterate"]

@@ -1,7 +1,7 @@
 """A project: its spec, its folder, and the store, database and registry that belong to it.
 
-Everything a project keeps lies in `.ratchet/` beside its spec unless the spec or the environment says otherwise. Opening
-one makes folders and sets the environment for the libraries; importing this module does neither.
+Everything a project keeps lies in `.ratchet/` beside its spec unless the spec or the environment says otherwise.
+Opening one makes folders and sets the environment for the libraries; importing this module does neither.
 """
 
 import fcntl
@@ -11,13 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from feedback.store import Store as Database
-from feedback.store import open_store
 from flows.spec import DEFAULT_FILE, Spec, read_spec
 from tasks.errors import RatchetError, StorageError
 from tasks.registry import Registry
 from tasks.store import Store, available_bytes
+
+if TYPE_CHECKING:
+    from feedback.store import Store as Database
 
 QUIET = {  # nothing phones home
     "DO_NOT_TRACK": "true",
@@ -80,8 +82,10 @@ class Project:
         return Registry(self.tracking_uri, self.spec.name, str(self.state / "mlartifacts") if local else "")
 
     @cached_property
-    def database(self) -> Database:
+    def database(self) -> "Database":
         """The project's database, migrated."""
+        from feedback.store import open_store
+
         return open_store(self.database_url)
 
     def report_path(self, iteration: int) -> Path:
@@ -128,8 +132,10 @@ def check_space(project: Project) -> None:
     """
     free = available_bytes(project.state)
     if free < ENOUGH_BYTES:
-        raise StorageError(f"{project.state}: only {free / 1e6:.0f} MB free, an iteration needs {ENOUGH_BYTES / 1e6:.0f}; "
-                           "free some space there and run again")  # fmt: skip
+        raise StorageError(
+            f"{project.state}: only {free / 1e6:.0f} MB free, an iteration needs {ENOUGH_BYTES / 1e6:.0f}; "
+            "free some space there and run again"
+        )
 
 
 @contextmanager

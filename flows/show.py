@@ -69,25 +69,24 @@ def show_outcome(outcome_json: str) -> None:
 
 def show_demo(story: dict[str, Any]) -> None:
     """Print the closing table of the demo and where to look."""
-    rows = [
-        [
-            str(turn["turn"]),
-            turn["changed"],
-            turn["quality"],
-            turn["throughput"],
-            turn["size"],
-            turn["result"],
-            turn["reason"],
-        ]
-        for turn in story["turns"]
-    ]
+    columns = {
+        "turn": "turn",
+        "changed": "changed",
+        "quality": "accuracy (95 %)",
+        "throughput": "batch-1",
+        "size": "size",
+        "result": "verdict",
+    }
+    rows = [[str(turn[name]) for name in columns] for turn in story["turns"]]
     _table(
-        "The loop, turn by turn (golden rows; throughput and size as ratios to the baseline)",
-        ["turn", "changed", "accuracy (95 %)", "throughput", "size", "verdict", "reason"],
+        "The loop, turn by turn (golden rows; batch-1 throughput and size to the baseline)",
+        list(columns.values()),
         rows,
     )
+    for turn in story["turns"]:
+        console.print(f"{turn['turn']}: {turn['reason']}", highlight=False)
     for line in story["production"]:
-        console.print(line)
+        console.print(f"-- {line}", highlight=False)
     console.print(f"\nTook {story['seconds']:.0f} s. Where to look:")
     for name, place in story["look"].items():
         console.print(f"  {name}: {place}", soft_wrap=True, highlight=False)

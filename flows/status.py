@@ -5,7 +5,7 @@ from typing import Any
 from feedback import ledger
 from flows.outcome import Outcome, read_outcomes
 from flows.project import Project, only_one
-from flows.promote import apply_reviews, finish_promotions, review, waiting_reviews
+from flows.promotion import apply_reviews, finish_promotions, review, waiting_reviews
 from tasks.errors import ReviewError
 
 

@@ -79,7 +79,7 @@ def serve(project: Project, ports: Ports, once: bool = False) -> None:
 
 
 def webhook_secret(project: Project) -> str:
-    """Return the webhook's secret: from the environment, or the project's own, made once and readable by its owner only."""
+    """Return the webhook's secret: from the environment, or the project's own, made once for its owner's eyes only."""
     given = os.environ.get("RATCHET_WEBHOOK_SECRET")
     if given:
         return given
@@ -146,8 +146,9 @@ def _deploy(project: Project, environment: Mapping[str, str]) -> None:
         file.write_text(deployments(), "utf-8")
     prefect = [sys.executable, "-m", "prefect", "--no-prompt"]
     for command in (["work-pool", "create", POOL, "--type", "process", "--overwrite"], ["deploy", "--all"]):
-        done = subprocess.run([*prefect, *command], cwd=project.root, env=dict(environment), capture_output=True, text=True,
-                              check=False)  # fmt: skip
+        done = subprocess.run(
+            [*prefect, *command], cwd=project.root, env=dict(environment), capture_output=True, text=True, check=False
+        )
         if done.returncode != 0:
             last = (done.stderr or done.stdout).strip().splitlines()[-1:]
             raise ServiceFailed(f"prefect {' '.join(command)} failed: {' '.join(last)}; mend {file}")

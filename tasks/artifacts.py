@@ -36,7 +36,7 @@ def open_artifact(candidate: Candidate) -> tuple[Path, dict[str, Any]]:
     try:
         manifest = read_manifest(folder)
     except ArtifactInvalid as error:
-        raise ArtifactError(str(error)) from error
+        raise ArtifactError(f"{error}; to do so, delete {folder.parent} and run again") from error
     if file_sha256(folder / MANIFEST) != candidate.digest:
         raise ArtifactError(
             f"{folder}: not the artifact {candidate.digest[:12]} that was built; delete {folder.parent} and run again"

@@ -44,7 +44,7 @@ def timed(stage: str) -> Iterator[None]:
 
 @contextmanager
 def collect_seconds() -> Iterator[dict[str, float]]:
-    """Yield a table, filled while the block runs, of the seconds that each stage really worked (cache hits take none)."""
+    """Yield a table, filled while the block runs, of the seconds that each stage worked (cache hits take none)."""
     collected: dict[str, float] = {}
     token = _seconds.set(collected)
     try:

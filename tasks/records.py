@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An immutable dataset version: a Parquet file of rows with `id`, `text`, `target`, `split`, `source` and slices."""
+    """An immutable dataset version: a Parquet file with `id`, `text`, `target`, `split`, `source` and the slices."""
 
     uri: str
     digest: str  # SHA-256 over the rows' content
@@ -130,7 +130,7 @@ class Test:
     bound: float
     outcome: Literal["pass", "fail", "unsure"]
     rows: int
-    rows_needed: int | None = None  # further rows that would decide, where unsure
+    rows_needed: int | None = None  # further rows of this test's own that would pass it; None where none can
     detail: str = ""
 
 

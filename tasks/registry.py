@@ -145,7 +145,8 @@ class Registry:
     ) -> Version:
         """Return a new version of the model, logged so that `mlflow.pyfunc` loads it without torch.
 
-        `serving_form` is the candidate itself or, for a torch model, its ONNX export. The measured artifact is kept beside it.
+        `serving_form` is the candidate itself or, for a torch model, its ONNX export. The measured artifact is kept
+        beside it.
         """
         import mlflow
 

@@ -7,7 +7,7 @@ parameters live beside its function; a new one is added to its union here. Reads
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
 from tasks.compress.export import Onnx
@@ -33,9 +33,31 @@ CleanStep = Annotated[
 ]
 AugmentMethod = Annotated[Annotated[Typos | Swap, Field(discriminator="kind")], BeforeValidator(_by_name)]
 CompressPass = Annotated[Annotated[Onnx | Int8Dynamic, Field(discriminator="kind")], BeforeValidator(_by_name)]
+
+
+def _check_passes(passes: tuple[CompressPass, ...]) -> tuple[CompressPass, ...]:
+    """Refuse what no artifact can go through, before a model is trained for it."""
+    kinds = [method.kind for method in passes]
+    twice = next((kind for kind in kinds if kinds.count(kind) > 1), None)
+    if twice:
+        raise ValueError(f"the pass {twice!r} stands twice; keep one of them")
+    if "int8" in kinds and "onnx" not in kinds[: kinds.index("int8")]:
+        raise ValueError("the pass 'int8' needs an ONNX model; put 'onnx' before it, as in [onnx, int8]")
+    return passes
+
+
+CompressPasses = Annotated[tuple[CompressPass, ...], AfterValidator(_check_passes)]
 Source = Annotated[FileSource | HubSource | SqlSource, Field(discriminator="kind")]
 
+EVALUATION = ("valid", "select", "golden")
 Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+def _check_shares(shares: dict[str, float]) -> None:
+    """Refuse shares that leave nothing for train."""
+    if sum(shares.values()) >= 1:
+        raise ValueError(f"the shares of {', '.join(shares)} sum to {sum(shares.values()):g} and leave nothing for "
+                         "train; lower them until they sum to less than 1")  # fmt: skip
 
 
 @dataclass(frozen=True, config={"extra": "forbid"})
@@ -72,6 +94,20 @@ class DataSpec:
     checks: ValidateSpec = field(default_factory=ValidateSpec)
     feedback: FeedbackSplit = field(default_factory=FeedbackSplit)
 
+    @field_validator("split")
+    @classmethod
+    def _leave_train(cls, split: SplitSpec, info: ValidationInfo) -> SplitSpec:
+        """Check the shares of the sets that the source does not name; others are not used."""
+        named = info.data["source"].splits if "source" in info.data else EVALUATION
+        _check_shares({name: getattr(split, name) for name in EVALUATION if name not in named})
+        return split
+
+    @field_validator("feedback")
+    @classmethod
+    def _leave_feedback(cls, feedback: FeedbackSplit) -> FeedbackSplit:
+        _check_shares({name: getattr(feedback, name) for name in EVALUATION})
+        return feedback
+
 
 @dataclass(frozen=True, config={"extra": "forbid"})
 class Recipe:
@@ -81,7 +117,7 @@ class Recipe:
     clean: tuple[CleanStep, ...] = ()
     augment: tuple[AugmentMethod, ...] = ()
     train: FineTune = field(default_factory=FineTune)
-    compress: tuple[CompressPass, ...] = ()
+    compress: CompressPasses = ()
 
 
 @dataclass(frozen=True, config={"extra": "forbid"})
@@ -92,7 +128,7 @@ class Lever:
     clean: tuple[CleanStep, ...] | None = None
     augment: tuple[AugmentMethod, ...] | None = None
     train: FineTune | None = None
-    compress: tuple[CompressPass, ...] | None = None
+    compress: CompressPasses | None = None
 
 
 @dataclass(frozen=True, config={"extra": "forbid"})

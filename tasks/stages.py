@@ -18,7 +18,7 @@ from tasks.train.finetune import base_identity
 
 
 def by_content(context: TaskRunContext, parameters: dict[str, Any]) -> str:
-    """Return the key of a stage call: the stage's name and code, every argument, and the store that its handle points into."""
+    """Return the key of a stage call: its name and code, every argument, and the store that its handle points into."""
     parts = [_identity(name, value) for name, value in parameters.items()]
     return cache_key(context.task.name, *parts)
 

@@ -27,7 +27,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 RECORD = "record.json"
-FULL_DISK = os.strerror(errno.ENOSPC)  # what libraries written in Rust and C++ say instead of raising OSError
+FULL_DISK = (os.strerror(errno.ENOSPC), "disk is full")  # what Rust, C++ and SQLite say instead of raising OSError
 CODE = {  # the code that decides what a stage makes; a change of it changes the stage's keys
     "snapshot": ["data/split.py", "data/snapshot.py", "data/similarity.py"],
     "check": ["data/validate.py"],
@@ -58,7 +58,7 @@ class Store:
             StorageError: the disk is full or cannot be written; nothing is left behind.
         """
         folder = self.folder(stage, key)
-        try:
+        with storage_named(self.root):
             folder.parent.mkdir(parents=True, exist_ok=True)
             with _locked(folder.with_suffix(".lock")):
                 found = _read_record(folder / RECORD, kind)
@@ -67,12 +67,6 @@ class Store:
                 with timed(stage):
                     self._make(folder, make)
                 return from_json(kind, (folder / RECORD).read_text("utf-8"))
-        except Exception as error:
-            mend = _storage_mend(error)
-            if mend is None:
-                raise
-            where = getattr(error, "filename", None) or self.root
-            raise StorageError(f"{where}: {getattr(error, 'strerror', None) or error}; {mend}") from error
 
     def _make(self, folder: Path, make: Callable[[Path], T]) -> None:
         shutil.rmtree(folder, ignore_errors=True)  # what a killed build left
@@ -99,10 +93,26 @@ def _read_record(path: Path, kind: type[T]) -> T | None:
         return None
 
 
+@contextmanager
+def storage_named(root: str) -> Iterator[None]:
+    """Turn what a full or unwritable disk makes any library raise into a `StorageError` that names the place."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except Exception as error:
+        mend = _storage_mend(error)
+        if mend is None:
+            raise
+        where = getattr(error, "filename", None) or root
+        reason = getattr(error, "strerror", None) or (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise StorageError(f"{where}: {reason[:300]}; {mend}") from error
+
+
 def _storage_mend(error: Exception) -> str | None:
     """Return what to do about a disk that is full or cannot be written, None where the error is another."""
     number = getattr(error, "errno", None)
-    if number in (errno.ENOSPC, errno.EDQUOT) or FULL_DISK in str(error):
+    if number in (errno.ENOSPC, errno.EDQUOT) or any(words in str(error) for words in FULL_DISK):
         return "free some space there and run again"
     return "mend its rights and run again" if number in (errno.EROFS, errno.EACCES, errno.EPERM) else None
 

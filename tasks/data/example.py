@@ -15,7 +15,7 @@ from tasks.data import example_later, example_text
 
 INTENTS = tuple(sorted(example_text.ASKS))
 CHANNELS = ("chat", "email")
-POOL_ROWS, GOLDEN_ROWS, PRODUCTION_ROWS = 1600, 800, 900
+POOL_ROWS, GOLDEN_ROWS, PRODUCTION_ROWS = 720, 800, 900
 
 WRONG_SHARE = 0.08  # of the pool's labels
 CONFUSED_SHARE = 0.65  # of the wrong labels go to a neighbouring intent, the rest anywhere

@@ -94,7 +94,7 @@ def validate(table: "pa.Table", spec: ValidateSpec, labels: Sequence[str], docs_
     log.info("validate: %d rows, %d expectations, %d failed", table.num_rows, report.checked, len(failures))
     if stops:
         told = "; ".join(f"{stop.expectation}: {stop.observed}" for stop in stops)
-        raise DataError(f"the data breaks `data.validate` ({told}); see {docs}, mend the rows or change the limit")
+        raise DataError(f"the data breaks `data.checks` ({told}); see {docs}, mend the rows or change the limit")
     return report
 
 

@@ -4,13 +4,14 @@ It fails closed: what is missing, not a number, or was measured on other rows or
 The promotion budget (alpha spent over iterations) is not here yet: `decide` takes the level of this look as `alpha`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from tasks.measure.statistics import Estimate, check_scores, holm, paired_difference, paired_ratio, rows_needed
+from tasks.measure.statistics import Difference, check_scores, holm, paired_difference, paired_ratio, rows_needed
 from tasks.records import Scorecard, Test, Verdict
 from tasks.specs import GateSpec
 
@@ -38,7 +39,7 @@ def decide(
     """Return the verdict on promoting the candidate over the champion.
 
     `promote` needs every required test to pass and one claim to be shown; one clear failure gives `reject`; what the
-    rows cannot tell gives `inconclusive` with the number of further rows that would.
+    rows cannot tell gives `inconclusive`, with the number of further rows that would tell where more rows can.
     """
     flaw = _flaw(candidate, champion, baseline, claims)
     if flaw:
@@ -50,7 +51,7 @@ def decide(
     if "quality" in claims and candidate.card.speed and champion.card.speed:
         required.append(_cost_guard(candidate, champion, spec))
     claimed = _claim_tests(candidate, champion, claims, spec)
-    return _verdict(required, claimed, spec)
+    return _verdict(required, claimed, spec, candidate.card.quality.split)
 
 
 def keep(verdict: Verdict, claims: Sequence[Claim], spec: GateSpec) -> bool:
@@ -115,9 +116,9 @@ def _non_inferior(name: str, candidate: Measured, reference: Measured, spec: Gat
     return _difference_test(f"quality is no worse than the {name}'s", estimate, -spec.margin, spec.alpha)
 
 
-def _difference_test(name: str, estimate: Estimate, bound: float, alpha: float) -> Test:
+def _difference_test(name: str, estimate: Difference, bound: float, alpha: float) -> Test:
     outcome: Outcome = "pass" if estimate.low > bound else "fail" if estimate.high <= bound else "unsure"
-    needed = rows_needed(estimate, bound, alpha) if outcome == "unsure" and estimate.value > bound else None
+    needed = rows_needed(estimate, bound, alpha) if outcome == "unsure" else None
     return Test(name, estimate.value, estimate.low, estimate.high, bound, outcome, estimate.rows, needed)
 
 
@@ -170,7 +171,7 @@ def _claim_tests(candidate: Measured, champion: Measured, claims: Sequence[Claim
     return tests
 
 
-def _verdict(required: list[Test], claimed: list[Test], spec: GateSpec) -> Verdict:
+def _verdict(required: list[Test], claimed: list[Test], spec: GateSpec, split: str) -> Verdict:
     tests = (*required, *claimed)
     failed = [test for test in required if test.outcome == "fail"]
     shown = [test for test in claimed if test.outcome == "pass"]
@@ -180,11 +181,19 @@ def _verdict(required: list[Test], claimed: list[Test], spec: GateSpec) -> Verdi
     if not shown:
         unsure += [test for test in claimed if test.outcome == "unsure"]
     if unsure:
-        more = [test.rows_needed for test in unsure if test.rows_needed]
-        advice = f"; about {max(more)} more rows would decide" if more else ""
+        advice = _advise(unsure, required[0].rows, split)
         return Verdict("inconclusive", f"Inconclusive: the rows cannot tell whether {_sentence(unsure)}{advice}.",
                        tests, spec.alpha)  # fmt: skip
     return Verdict("promote", f"Promote: {_sentence([*shown, required[0]])}.", tests, spec.alpha)
+
+
+def _advise(unsure: Sequence[Test], rows: int, split: str) -> str:
+    """Return how many more rows of the whole set would decide, or nothing where one test is beyond the help of rows.
+
+    A slice needs rows of its own, of which the set gets one in as many as it has now.
+    """
+    more = [math.ceil(test.rows_needed * rows / test.rows) for test in unsure if test.rows_needed]
+    return f"; about {max(more)} more {split} rows would decide" if more and len(more) == len(unsure) else ""
 
 
 def _sentence(tests: Sequence[Test]) -> str:

@@ -7,24 +7,33 @@ from statistics import NormalDist
 
 import numpy as np
 
+UNDEFINED = 1e9  # stands for an infinite score
+
 
 @dataclass(frozen=True)
-class Estimate:
-    """An estimate with its one-sided lower and upper bounds, and the standard error and rows behind them."""
+class Ratio:
+    """A ratio of paired measurements with its one-sided lower and upper bounds."""
 
     value: float
     low: float
     high: float
-    deviation: float  # of one row
     rows: int
-    error: float  # standard error, on the scale the bounds are made on
-    centre: float  # likewise
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A paired difference of scores with its one-sided bounds, and the counts that any further test of it stands on."""
+
+    value: float  # in [-1, 1], as are the bounds
+    low: float
+    high: float
+    rows: int
+    won: float  # rows that only the candidate has right, fractional where scores are
+    lost: float  # rows that only the reference has right
 
     def p_above(self, bound: float) -> float:
-        """Return the one-sided p-value of "not above the bound", on the scale of the centre."""
-        return (
-            1 - NormalDist().cdf((self.centre - bound) / self.error) if self.error > 0 else float(self.centre <= bound)
-        )
+        """Return the one-sided p-value of "not above the bound", from the statistic that the bounds are made of."""
+        return NormalDist().cdf(-_score(self.won, self.lost, self.rows, bound))
 
 
 def mean_interval(scores: np.ndarray, level: float = 0.95) -> tuple[float, float]:
@@ -45,32 +54,83 @@ def mean_interval(scores: np.ndarray, level: float = 0.95) -> tuple[float, float
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def paired_difference(candidate: np.ndarray, reference: np.ndarray, alpha: float) -> Estimate:
+def paired_difference(candidate: np.ndarray, reference: np.ndarray, alpha: float) -> Difference:
     """Return the mean of candidate minus reference on the same rows, with one-sided bounds at level alpha each.
 
-    Wald's interval after adding two pseudo-rows, half a count to each cell of the 2x2 table, here in its form for any
-    scores in [0, 1]: differences of +1 and -1 with weight 1/2 each and of 0 with weight 1. No discordant row
-    at all still gives an interval of positive width. The lower bound is too high for a candidate that loses rows and
-    never wins one: with 400 rows, a true loss of 0.01 and alpha 0.05 it misses in 9 % of cases.
-    Source: A. Agresti and Y. Min, Statistics in Medicine 24 (2005), 729-740.
+    Tango's score interval: the differences that the score test does not reject, its variance taken under the difference
+    tested. No discordant row at all still gives an interval of positive width. For scores between 0 and 1 the counts of
+    discordant rows are fractional and match sum and sum of squares of the differences (`_count_discordant`).
+
+    As every score test it is asymptotic. Measured by enumerating all tables of 533 settings (50 to 3000 rows, true
+    losses of 0 to 5 points, 0 to 10 % of rows won) at alpha 0.05: the lower bound lies above the truth in at most 6.0 %
+    of cases, which is at 300 rows of which 2 % are lost and none won; with 400 and 800 rows and 1 % lost it is 1.8 and
+    4.2 %. The upper bound lies below the truth in at most 8.9 %: a loser is rejected early rather than promoted.
+    Source: T. Tango, Statistics in Medicine 17 (1998), 891-908.
+
+    Args:
+        candidate: [rows], in [0, 1].
+        reference: [rows], in [0, 1], of the same rows in the same order.
+        alpha: level of each bound, in (0, 1).
 
     Raises:
         ValueError: the arrays differ in length, are empty, or hold what is no score.
+    """
+    won, lost = _count_discordant(candidate, reference)
+    rows, z = len(candidate), NormalDist().inv_cdf(1 - alpha)
+    low, high = _bound(won, lost, rows, z), _bound(won, lost, rows, -z)
+    return Difference((won - lost) / rows, low, high, rows, won, lost)
+
+
+def _count_discordant(candidate: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
+    """Return how many of the rows [rows] the candidate won and lost: whole for 0 and 1, else matched by moments.
+
+    Won minus lost is the sum of the differences d, won plus lost the sum of d^2, but at least that of d in absolute
+    value, which keeps both counts from going negative: a shift of every row alike is judged too carefully, never too
+    mildly.
     """
     check_scores(candidate)
     check_scores(reference)
     if len(candidate) != len(reference):
         raise ValueError(f"paired scores must have equal length, not {len(candidate)} and {len(reference)}")
-    differences = candidate - reference
-    weight = len(differences) + 2
-    centre = float(differences.sum()) / weight
-    variance = (float((differences**2).sum()) + 1) / weight - centre**2
-    half = NormalDist().inv_cdf(1 - alpha) * math.sqrt(variance / weight)
-    return Estimate(float(differences.mean()), centre - half, centre + half, math.sqrt(variance), len(differences),
-                    math.sqrt(variance / weight), centre)  # fmt: skip
+    differences = np.asarray(candidate, dtype=np.float64) - reference
+    net = float(differences.sum())
+    discordant = max(float(differences @ differences), abs(net))
+    return (discordant + net) / 2, (discordant - net) / 2
 
 
-def paired_ratio(candidate: Sequence[float], reference: Sequence[float], alpha: float) -> Estimate:
+def _bound(won: float, lost: float, rows: int, z: float) -> float:
+    """Return the difference in [-1, 1] whose score is z; the score falls as the difference rises."""
+    from scipy.optimize import brentq
+
+    def excess(difference: float) -> float:
+        return _score(won, lost, rows, difference) - z
+
+    if excess(-1.0) <= 0:
+        return -1.0
+    return 1.0 if excess(1.0) >= 0 else float(brentq(excess, -1.0, 1.0, xtol=1e-13))
+
+
+def _score(won: float, lost: float, rows: int, difference: float) -> float:
+    """Return Tango's statistic of a true difference: estimate minus truth over its standard error under that truth.
+
+    Under the difference D the share of lost rows has the maximum likelihood estimate q, the larger root of
+    2 n q^2 + (-b - c + (2 n - b + c) D) q - c D (1 - D) = 0 with b rows won and c lost, and a row has
+    the variance 2 q + D (1 - D).
+    """
+    if difference < 0:  # by symmetry; for a positive one no digits cancel
+        return -_score(lost, won, rows, -difference)
+    gap = won - lost - rows * difference
+    if gap == 0:
+        return 0.0
+    linear = -won - lost + (2 * rows - won + lost) * difference
+    product = lost * difference * (1 - difference)
+    root = math.sqrt(linear * linear + 8 * rows * product)
+    share = 2 * product / (linear + root) if linear > 0 else (root - linear) / (4 * rows)
+    variance = 2 * share + difference * (1 - difference)
+    return gap / math.sqrt(rows * variance) if variance > 0 else math.copysign(UNDEFINED, gap)
+
+
+def paired_ratio(candidate: Sequence[float], reference: Sequence[float], alpha: float) -> Ratio:
     """Return the ratio candidate / reference of paired positive measurements, with one-sided bounds at level alpha.
 
     The geometric mean of the ratios of interleaved blocks, with Student's interval on their logarithms: what slows both
@@ -88,22 +148,21 @@ def paired_ratio(candidate: Sequence[float], reference: Sequence[float], alpha: 
         raise ValueError("timings must be positive finite numbers")
     logs = np.log(first / second)
     centre = float(logs.mean())
-    deviation = float(logs.std(ddof=1))
-    half = float(student.ppf(1 - alpha, len(logs) - 1)) * deviation / math.sqrt(len(logs))
-    return Estimate(math.exp(centre), math.exp(centre - half), math.exp(centre + half), deviation, len(logs),
-                    deviation / math.sqrt(len(logs)), centre)  # fmt: skip
+    half = float(student.ppf(1 - alpha, len(logs) - 1)) * float(logs.std(ddof=1)) / math.sqrt(len(logs))
+    return Ratio(math.exp(centre), math.exp(centre - half), math.exp(centre + half), len(logs))
 
 
-def rows_needed(estimate: Estimate, bound: float, alpha: float) -> int | None:
-    """Return how many further rows would put the bound outside the interval if the estimate holds, or None if none can.
+def rows_needed(difference: Difference, bound: float, alpha: float) -> int | None:
+    """Return how many further rows would put the lower bound above a bound if the shares of rows won and lost hold.
 
-    The usual formula n = (z_alpha s / distance)^2 of a one-sided test of a mean.
+    None where the estimate itself is not above the bound: then more rows of the same kind never would. The score grows
+    with the root of the rows, so that n (z / score)^2 rows are enough.
     """
-    distance = abs(estimate.value - bound)
-    if distance < 1e-9:
+    if difference.value - bound < 1e-9:
         return None
+    score = _score(difference.won, difference.lost, difference.rows, bound)
     z = NormalDist().inv_cdf(1 - alpha)
-    return max(1, math.ceil((z * estimate.deviation / distance) ** 2) - estimate.rows)
+    return max(1, math.ceil(difference.rows * (z / score) ** 2) - difference.rows)
 
 
 def holm(p_values: Sequence[float], alpha: float) -> list[bool]:

@@ -149,7 +149,7 @@ def _arguments(method: FineTune, rows: int, has_valid: bool, folder: str) -> "Tr
 
 
 def use_bf16(precision: str) -> bool:
-    """Return whether to train in bfloat16: as asked, or where this GPU or CPU multiplies clearly faster in it than in float32."""
+    """Return whether to train in bfloat16: as asked, or where this GPU or CPU multiplies clearly faster in it."""
     import torch
 
     if precision != "auto":

@@ -57,7 +57,7 @@ def load_base(
     """Return a base encoder with a fresh head, and its fast tokenizer.
 
     Raises:
-        ModelError: nothing loads under that name (unknown, offline, no safetensors), or its tokenizer is not a fast one.
+        ModelError: nothing loads under that name (unknown, offline, no safetensors), or its tokenizer is no fast one.
     """
     name = resolve_base(base)
     transformers_logging.set_verbosity_error()
@@ -71,6 +71,8 @@ def load_base(
             f"recipe.base: cannot load {base!r} ({first_line}); give 'minilm', a folder with config, safetensors and "
             "tokenizer, or a hub id that this machine can reach"
         ) from error
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):  # transformers makes an empty one where there are no files
+        raise ModelError(f"recipe.base: {base!r} has no tokenizer; put its tokenizer.json beside config and safetensors")
     if not tokenizer.is_fast:
         raise ModelError(f"recipe.base: {base!r} has no fast tokenizer (tokenizer.json); choose a base that has one")
     if tokenizer.pad_token is None:
@@ -81,7 +83,8 @@ def load_base(
 
 def longest_input(model: EncoderClassifier, tokenizer: PreTrainedTokenizerBase) -> int:
     """Return how many tokens the base takes at most."""
-    return min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", tokenizer.model_max_length))
+    longest = int(tokenizer.model_max_length)
+    return min(longest, int(getattr(model.config, "max_position_embeddings", longest)))
 
 
 def save_artifact(

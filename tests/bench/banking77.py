@@ -1,7 +1,7 @@
 """The full iteration on banking77 as a user runs it: baseline, one iteration, and a rerun with nothing changed.
 
-Prints what it does; the last line is one JSON object. The share of orchestration is what of the two runs' wall time, from
-process start to exit, went into anything but training, compression and measuring.
+Prints what it does; the last line is one JSON object. The share of orchestration is what of the two runs' wall time,
+from process start to exit, went into anything but training, compression and measuring.
 """
 
 import json

@@ -125,7 +125,7 @@ def test_drift_in_production_asks_for_a_turn_that_learns_from_feedback(spec: Pat
 
 
 def test_rollback_restores_the_champion_before(spec: Path, project: Project) -> None:
-    from flows.promote import rollback
+    from flows.promotion import rollback
 
     before = project.registry.aliases()["champion"]
     move = rollback(project, "a test", "me")

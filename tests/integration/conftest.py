@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.integration.feedback_sender import Sender
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 from feedback.store import Store, open_store
+from tests.integration.feedback_sender import Sender
 
 
 @pytest.fixture(scope="session")

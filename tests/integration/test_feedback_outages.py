@@ -15,13 +15,13 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.integration.feedback_sender import SECRET, Sender
 from sqlalchemy import create_engine, event, select, text
 from sqlalchemy.pool import NullPool
 
 from feedback.models import Event
 from feedback.signing import sign
 from feedback.store import Store, open_store
+from tests.integration.feedback_sender import SECRET, Sender
 
 WEBHOOK = (sys.executable, "-m", "uvicorn", "--factory", "feedback.app:from_environment")
 SENDERS = 4

@@ -10,12 +10,12 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.integration.feedback_sender import SECRET, Sender
 
 from feedback.app import create_app, from_environment
 from feedback.errors import SettingsInvalid
 from feedback.signing import sign
 from feedback.store import Store
+from tests.integration.feedback_sender import SECRET, Sender
 
 PREDICTIONS = "/v1/predictions"
 FEEDBACK = "/v1/feedback"

@@ -79,6 +79,24 @@ def test_every_command_refuses_a_missing_spec_in_one_line(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("command", NEEDS_SPEC)
+def test_a_missing_spec_is_told_before_anything_heavy_is_loaded(tmp_path, command):
+    unwanted = (*HEAVY, "sqlalchemy", "scipy", "pyarrow", "alembic")
+    code = (
+        f"import sys\nfrom flows.cli import main\nsys.argv = ['ratchet', {command!r}]\n"
+        "try:\n    main()\n"
+        f"except SystemExit:\n    print('loaded:', *sorted(set({unwanted!r}) & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "loaded:\n"
+
+
+def test_what_the_command_answers_without_a_run_needs_no_prefect():
+    code = "import sys, flows.status, flows.show\nprint('prefect' in sys.modules, 'mlflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False False\n"
+
+
 def test_a_named_spec_that_is_missing_is_named(tmp_path):
     assert refused(ratchet("run", "other.yaml", cwd=tmp_path)).startswith(f"{tmp_path}/other.yaml: no such file")
 
@@ -89,11 +107,58 @@ def test_a_mistake_in_the_spec_names_file_field_and_mend(tmp_path):
     assert line == f"{tmp_path}/ratchet.yaml: gate.margn: unknown key; did you mean 'margin'?"
 
 
-def test_an_unknown_option_or_command_is_a_mistake_without_traceback(tmp_path):
-    for arguments in (["run", "--jsn"], ["rum"]):
-        done = ratchet(*arguments, cwd=tmp_path)
-        assert (done.returncode, done.stdout) == (2, "")
-        assert "Traceback" not in done.stderr
+@pytest.mark.parametrize(
+    ("arguments", "named", "help_of"),
+    [
+        (["run", "--jsn"], "--jsn", "ratchet run --help"),
+        (["rum"], "'rum'", "ratchet --help"),
+        (["--jsn"], "--jsn", "ratchet --help"),
+        (["run", "a", "b", "c"], "b c", "ratchet run --help"),
+        (["init"], "'folder'", "ratchet init --help"),
+        (["review", "--spec"], "'--spec'", "--help"),
+        (["up", "--webhook-port", "many"], "--webhook-port", "ratchet up --help"),
+        (["up", "--webhook-port", "70000"], "65535", "ratchet up --help"),
+    ],
+)
+def test_a_usage_mistake_is_one_line_and_says_where_help_is(tmp_path, arguments, named, help_of):
+    line = refused(ratchet(*arguments, cwd=tmp_path))
+    assert named in line
+    assert line.endswith(f"{help_of}` lists what there is)")
+
+
+def test_the_bare_command_and_a_commands_help_are_no_mistake(tmp_path):
+    bare, full = ratchet(cwd=tmp_path), ratchet("--help", cwd=tmp_path)
+    assert (bare.returncode, bare.stdout, bare.stderr) == (0, full.stdout, "")
+    one = ratchet("review", "--help", cwd=tmp_path)
+    assert (one.returncode, one.stderr) == (0, "")
+    assert "Usage: ratchet review" in one.stdout
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"),
+    [
+        ("typer.Exit(1)", 1), ("typer.Exit(0)", 0), ("KeyboardInterrupt", 130), ("typer.Abort()", 130),
+        ("SystemExit(4)", 4), ("UserError('say what')", 2), ("StorageError('disk full')", 1),
+    ],
+)  # fmt: skip
+def test_exit_codes_come_through_without_a_traceback(tmp_path, ending, code):
+    program = (
+        "import sys, typer\nfrom flows.cli import app, main\nfrom tasks.errors import StorageError, UserError\n"
+        f"@app.command()\ndef stop():\n    raise {ending}\nsys.argv = ['ratchet', 'stop']\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bug_keeps_its_traceback(tmp_path):
+    program = (
+        "import sys\nfrom flows.cli import app, main\n"
+        "@app.command()\ndef stop():\n    raise ZeroDivisionError\nsys.argv = ['ratchet', 'stop']\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr
 
 
 def test_schema_prints_json(tmp_path):

@@ -4,13 +4,13 @@ import random
 from typing import Any
 
 import pytest
-from data_rows import rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.data.augment import Swap, Typos, augment, rewrite
 from tasks.data.rows import mend_text, values
 from tasks.data.similarity import text_key
+from tests.unit.data_rows import rows
 
 TEXTS = [f"where is the card that I ordered {number} days ago" for number in range(60)]
 METHODS: list[Any] = [Typos(share=0.5), Swap(share=0.5)]

@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from data_rows import rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +11,7 @@ from tasks.data.dedup import ExactDuplicates, NearDuplicates
 from tasks.data.rows import mend_text, values
 from tasks.data.similarity import text_key
 from tasks.errors import DataError
+from tests.unit.data_rows import rows
 
 STEPS: list[Any] = [
     Normalise(), DropEmpty(), Scrub(), Conflicts(), Conflicts(policy="drop"), ExactDuplicates(), NearDuplicates(),

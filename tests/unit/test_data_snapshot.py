@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from data_rows import rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.data.rows import SPLITS, make_rows, mend_text, values, with_values
 from tasks.data.snapshot import digest_table, make_snapshot_table, read_table, write_table
 from tasks.errors import ArtifactError, DataError, StorageError
+from tests.unit.data_rows import rows
 
 
 def whole(targets: str = "abababab") -> pa.Table:

@@ -7,7 +7,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from data_rows import rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from tasks.data.rows import SPLITS, keep, make_rows, values
 from tasks.data.similarity import near_duplicate_clusters
 from tasks.data.split import assign_feedback_splits, assign_splits, check_leakage, find_leaks
 from tasks.errors import DataError, LeakageError
+from tests.unit.data_rows import rows
 
 SHARES = {"valid": 0.1, "select": 0.15, "golden": 0.15}
 BANKING = Path(__file__).resolve().parents[3] / "shared" / "data" / "banking77"

@@ -73,11 +73,46 @@ def test_inconclusive_says_how_many_more_rows_would_decide():
     verdict = judge(18, 14, ["quality"])
     [test] = [test for test in verdict.tests if test.name == QUALITY_GAIN]
     assert test.rows_needed > 1000
-    assert f"about {test.rows_needed} more rows would decide" in verdict.reason
+    assert verdict.reason.endswith(f"; about {test.rows_needed} more golden rows would decide.")
+
+
+@pytest.mark.parametrize("split", ["select", "golden"])
+def test_a_slices_figure_is_told_in_rows_of_the_whole_set(split):
+    """The slice is a twentieth of the rows, so the set must grow by twenty rows for one of the slice's."""
+    candidate, champion = np.ones(2000), np.ones(2000)
+    candidate[:4], champion[4:7], champion[1000:1100] = 0, 0, 0
+    slices = masks(2000, range(100))
+    sides = (measured(scores, slices=slices, split=split) for scores in (candidate, champion))
+    verdict = decide(*sides, None, ["quality"], SPEC)
+    [test] = [test for test in verdict.tests if test.outcome == "unsure"]
+    assert (verdict.decision, test.rows, test.rows_needed > 0) == ("inconclusive", 100, True)
+    assert verdict.reason.endswith(f"; about {20 * test.rows_needed} more {split} rows would decide.")
+
+
+def test_no_rows_are_asked_for_where_the_estimate_is_on_the_wrong_side():
+    """A slice, or the whole, that looks worse than its bound is not mended by more rows of the same kind."""
+    whole = judge(60, 82, ["cost"], factor=0.1)
+    candidate, champion = np.ones(2000), np.ones(2000)
+    candidate[:10], champion[10:13], champion[1000:1100] = 0, 0, 0
+    slices = masks(2000, range(100))
+    part = decide(measured(candidate, slices=slices), measured(champion, slices=slices), None, ["quality"], SPEC)
+    for verdict in (whole, part):
+        [test] = [test for test in verdict.tests if test.outcome == "unsure"]
+        assert (verdict.decision, test.estimate < test.bound, test.rows_needed) == ("inconclusive", True, None)
+        assert "would decide" not in verdict.reason
+
+
+def test_no_rows_are_asked_for_where_only_timings_are_unsure():
+    candidate, champion = paired_scores(2000, 1600, 18, 14)
+    fast = measured(candidate, "candidate", 1.0)
+    noisy = [0.88 * seconds * jitter for seconds, jitter in zip(STEADY, JITTER, strict=True)]
+    fast = replace(fast, card=replace(fast.card, speed=speed(noisy)))
+    verdict = decide(fast, measured(champion, "champion", 1.0), None, ["quality", "cost"], SPEC)
+    assert (verdict.decision, "would decide" in verdict.reason) == ("inconclusive", False)
 
 
 def test_few_rows_prove_nothing():
-    assert judge(3, 0, ["quality"], rows=30).decision == "inconclusive"
+    assert judge(2, 0, ["quality"], rows=30).decision == "inconclusive"
 
 
 def test_a_margin_lost_again_and_again_ends_at_the_baseline():

@@ -132,6 +132,16 @@ def test_a_full_report_shows_it_all(full, tmp_path):
     ]  # fmt: skip
 
 
+def test_an_outcome_without_the_champions_card_leaves_its_place_in_the_history_empty(full, tmp_path):
+    lone = replace(full, iteration=1, cards={"baseline": full.cards["baseline"]})
+    uncarded = replace(full, iteration=2, result="promoted", cards={"champion": full.cards["champion"]})
+    html, _ = rendered(full, [lone, uncarded, full], tmp_path)
+    history = html[html.index("History") :]
+    assert re.findall(r"<tr><td>(\d)</td><td>\w+</td><td>(.*?)</td>", history) == [
+        ("1", "-"), ("2", "-"), ("3", "80.0 %"),
+    ]  # fmt: skip
+
+
 def test_the_report_loads_nothing_from_elsewhere(full, tmp_path):
     html, tags = rendered(full, [], tmp_path)
     assert not {"script", "link", "img", "iframe"} & set(tags)

@@ -160,6 +160,65 @@ def test_levers_change_one_stage_each_and_have_names_of_their_own(refusal, conte
     assert refusal(content) == message
 
 
+@pytest.mark.parametrize("place", ["recipe.compress", "levers[1].compress"])
+@pytest.mark.parametrize(
+    ("passes", "message"),
+    [
+        (["int8"], "the pass 'int8' needs an ONNX model; put 'onnx' before it, as in [onnx, int8]"),
+        (["int8", "onnx"], "the pass 'int8' needs an ONNX model; put 'onnx' before it, as in [onnx, int8]"),
+        (["onnx", "onnx"], "the pass 'onnx' stands twice; keep one of them"),
+        (["onnx", "int8", "int8"], "the pass 'int8' stands twice; keep one of them"),
+        (["onnx", "int8", {"kind": "int8", "reduce_range": True}], "the pass 'int8' stands twice; keep one of them"),
+    ],
+)
+def test_passes_that_no_model_can_go_through_are_refused(refusal, place, passes, message):
+    content = changed(place, passes) if place.startswith("recipe") else lever(compress=passes)
+    assert refusal(content) == f"{place}: {message}"
+
+
+@pytest.mark.parametrize("passes", [[], ["onnx"], ["onnx", "int8"], ["onnx", {"kind": "int8", "reduce_range": True}]])
+def test_passes_in_order_are_taken(read, passes):
+    assert len(read(lever(compress=passes)).levers[1].compress) == len(passes)
+
+
+NOTHING_LEFT = "and leave nothing for train; lower them until they sum to less than 1"
+HALVES = {"valid": 0.5, "select": 0.25, "golden": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("source", "split", "message"),
+    [
+        ({"kind": "file", "path": "a.csv"}, HALVES, "data.split: the shares of valid, select, golden sum to 1"),
+        ({"kind": "file", "path": "a.csv"}, {"golden": 0.9},
+         "data.split: the shares of valid, select, golden sum to 1.15"),
+        ({"kind": "sql", "url": "sqlite://", "query": "select 1"}, HALVES,
+         "data.split: the shares of valid, select, golden sum to 1"),
+        ({"kind": "hub", "dataset": "d"}, HALVES, "data.split: the shares of valid, select, golden sum to 1"),
+        ({"kind": "file", "splits": {"train": "a.csv", "golden": "b.csv"}}, {"valid": 0.5, "select": 0.5},
+         "data.split: the shares of valid, select sum to 1"),
+    ],
+)  # fmt: skip
+def test_shares_that_leave_nothing_for_train_are_refused(refusal, source, split, message):
+    assert refusal(changed("data", {"source": source, "split": split})) == f"{message} {NOTHING_LEFT}"
+
+
+def test_shares_of_feedback_leave_something_for_train(refusal):
+    assert refusal(changed("data.feedback", HALVES)) == (
+        f"data.feedback: the shares of valid, select, golden sum to 1 {NOTHING_LEFT}"
+    )
+
+
+def test_shares_of_sets_that_the_source_names_do_not_count(read):
+    files = {"train": "a.csv", "golden": "b.csv", "select": "c.csv"}
+    read(changed("data", {"source": {"kind": "file", "splits": files}, "split": {**HALVES, "golden": 0.9}}))
+
+
+def test_a_mistake_in_the_source_is_the_one_that_is_told(refusal):
+    assert refusal(changed("data", {"source": {"kind": "file"}, "split": HALVES})) == (
+        "data.source: give exactly one of `path` and `splits`"
+    )
+
+
 def test_three_mistakes_are_named_and_the_rest_counted(refusal):
     content = copy.deepcopy(EXAMPLE)
     content["gate"] = {"margn": 1, "alpha": 2, "min_gain": 3, "promotion": 4, "cost_margin": 5}

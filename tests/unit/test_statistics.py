@@ -1,16 +1,19 @@
 """The gate's intervals against SciPy, hand-computed figures and brute force."""
 
 import math
-from itertools import combinations
+import time
+from itertools import combinations, product
 from statistics import NormalDist
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest, multinomial, ttest_1samp
+from numpy.polynomial import Polynomial
+from scipy.stats import binom, binomtest, multinomial, ttest_1samp
 
 from tasks.measure.statistics import (
+    Difference,
     check_scores,
     holm,
     mean_interval,
@@ -47,42 +50,102 @@ def test_the_interval_of_a_mean_holds_the_mean_and_stays_in_bounds(scores):
     assert np.mean(scores) - 1e-12 <= high <= 1
 
 
-def test_the_paired_interval_is_agresti_and_mins_by_hand():
-    """Rows 100, 10 won and 4 lost: centre 6/102, variance (10.5 + 4.5 - 6^2/102) / 102^2, z 1.959964."""
-    estimate = paired_difference(*paired_scores(100, 70, gained=10, lost=4), alpha=0.025)
-    assert estimate.value == pytest.approx(0.06)
-    assert estimate.centre == pytest.approx(0.058824, abs=1e-6)
-    assert estimate.error == pytest.approx(0.037521, abs=1e-6)
-    assert (estimate.low, estimate.high) == pytest.approx((-0.014717, 0.132364), abs=1e-5)
+def tango_limits(rows, won, lost, alpha):
+    """Return Tango's two limits in closed form: the ends of the real roots of his equation as a polynomial.
+
+    With score z, the variance is v(D) = (won - lost - n D)^2 / (n z^2); put into the equation of the share q of lost
+    rows, 2 n q^2 + B q + C = 0 with q = (v - D (1 - D)) / 2, it gives a quartic.
+    Source: Z. Yang, X. Sun and J. W. Hardin, Statistics in Medicine 32 (2013), 1336-1342.
+    """
+    difference = Polynomial([0, 1])
+    z = NormalDist().inv_cdf(1 - alpha)
+    share = ((won - lost - rows * difference) ** 2 / (rows * z * z) - difference * (1 - difference)) / 2
+    linear = (2 * rows - won + lost) * difference - won - lost
+    roots = (2 * rows * share**2 + linear * share - lost * difference * (1 - difference)).roots()
+    real = [root.real for root in roots if abs(root.imag) < 1e-5]
+    return min(real), max(real)
+
+
+def won_and_lost(rows, won, lost, alpha):
+    return paired_difference(*paired_scores(rows, 0, won, lost), alpha)
 
 
 @pytest.mark.parametrize(
-    ("rows", "won", "lost", "excess"),
+    ("rows", "won", "lost", "alpha", "low", "high"),
     [
-        (25, 0.06, 0.06, 0.0),
-        (25, 0.2, 0.1, 0.005),
-        (60, 0.06, 0.06, 0.0),
-        (60, 0.05, 0.07, 0.0),
-        (60, 0.2, 0.1, 0.005),
-        (60, 0.02, 0.05, 0.017),
-        (60, 0.0, 0.03, 0.111),  # a model that only ever loses is judged too mildly: a known limit of the method
-        (150, 0.0, 0.03, 0.009),
+        (21, 1, 7, 0.025, -0.517, -0.026),  # Bentur et al. 2009, airway hyper-responsiveness
+        (618, 28, 25, 0.05, -0.0148, 0.0247),
     ],
 )
-def test_exact_coverage_of_the_paired_bounds(rows, won, lost, excess):
-    """Every table of won and lost rows, weighted by its multinomial probability; `excess` is what misses beyond 5 %."""
+def test_the_paired_interval_is_the_published_one(rows, won, lost, alpha, low, high):
+    """The first of M. W. Fagerland et al., Statistics in Medicine 33 (2014), the second of PropCIs::scoreci.mp in R."""
+    estimate = won_and_lost(rows, won, lost, alpha)
+    digits = len(str(low)) - 3
+    assert (round(estimate.low, digits), round(estimate.high, digits)) == (low, high)
+
+
+@quick
+@given(st.integers(2, 3000), st.floats(0, 0.5), st.floats(0, 0.5), alphas)
+def test_the_paired_interval_is_tangos_in_closed_form(rows, won, lost, alpha):
+    gained, dropped = round(rows * won), round(rows * lost)
+    if gained + dropped in (0, rows):  # there the quartic has double roots
+        return
+    estimate = won_and_lost(rows, gained, dropped, alpha)
+    assert (estimate.low, estimate.high) == pytest.approx(tango_limits(rows, gained, dropped, alpha), abs=1e-6)
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.05, 0.2])
+@pytest.mark.parametrize("rows", [1, 2, 50, 2000])
+def test_without_a_discordant_row_the_interval_is_wilsons_around_zero(rows, alpha):
+    """Closed form of the score test with both counts zero: z^2 / (n + z^2) on either side."""
+    estimate = won_and_lost(rows, 0, 0, alpha)
+    square = NormalDist().inv_cdf(1 - alpha) ** 2
+    assert (estimate.low, estimate.high) == pytest.approx((-square / (rows + square), square / (rows + square)))
+    assert estimate.value == 0
+
+
+@pytest.mark.parametrize("rows", [1, 2, 50, 2000])
+def test_where_all_rows_differ_one_way_the_interval_ends_there(rows):
+    better, worse = won_and_lost(rows, rows, 0, 0.05), won_and_lost(rows, 0, rows, 0.05)
+    assert (better.value, better.high) == (1, 1)
+    assert -1 < better.low < 1
+    assert (worse.value, worse.low, worse.high) == (-1, -1, -better.low)
+
+
+def missed(rows, won, lost, alpha=0.05):
+    """Return how often the bounds miss the truth, low and high: every table, weighted by its probability."""
+    truth, low, high = won - lost, 0.0, 0.0
+    likely = int(binom.isf(1e-7, rows, won)), int(binom.isf(1e-7, rows, lost))
     law = multinomial(rows, [won, lost, 1 - won - lost])
-    truth, alpha, missed_low, missed_high = won - lost, 0.05, 0.0, 0.0
-    for gained in range(rows + 1):
-        for dropped in range(rows + 1 - gained):
+    for gained, dropped in product(range(likely[0] + 1), range(likely[1] + 1)):
+        if gained + dropped <= rows:
             weight = law.pmf([gained, dropped, rows - gained - dropped])
-            if weight < 1e-9:
-                continue
-            estimate = paired_difference(*paired_scores(rows, 0, gained, dropped), alpha)
-            missed_low += weight * (estimate.low > truth)
-            missed_high += weight * (estimate.high < truth)
-    assert missed_low <= alpha + excess
-    assert missed_high <= alpha + excess
+            difference = Difference((gained - dropped) / rows, -1, 1, rows, gained, dropped)
+            low += weight * (difference.p_above(truth) < alpha)
+            high += weight * (difference.p_above(truth) > 1 - alpha)
+    return low, high
+
+
+@pytest.mark.parametrize(
+    ("rows", "won", "lost", "expected"),
+    [
+        (60, 0.0, 0.03, 0.0),  # a candidate that only loses: two misses of 60 still do not pass
+        (150, 0.0, 0.03, 0.0585),
+        (300, 0.0, 0.02, 0.0602),  # the worst of 533 settings
+        (400, 0.0, 0.01, 0.0180),
+        (800, 0.0, 0.01, 0.0417),
+        (400, 0.05, 0.07, 0.0498),
+        (60, 0.02, 0.05, 0.0536),
+        (60, 0.05, 0.05, 0.0494),
+        (25, 0.2, 0.2, 0.0533),
+    ],
+)
+def test_exact_error_of_the_lower_bound(rows, won, lost, expected):
+    """How often a candidate whose true loss is the margin (or zero, for a gain) would be taken for better than that."""
+    low, high = missed(rows, won, lost)
+    assert low == pytest.approx(expected, abs=1e-4)
+    assert low <= 0.0605
+    assert high <= 0.09  # the other bound refuses; it may do so early
 
 
 def test_simulated_coverage_with_scores_between_zero_and_one():
@@ -102,7 +165,7 @@ def test_swapping_candidate_and_reference_mirrors_the_estimate(rows, alpha):
     candidate, reference = columns(rows)
     there, back = paired_difference(candidate, reference, alpha), paired_difference(reference, candidate, alpha)
     assert there.value == pytest.approx(-back.value, abs=1e-12)
-    assert (there.low, there.high) == pytest.approx((-back.high, -back.low), abs=1e-12)
+    assert (there.low, there.high) == pytest.approx((-back.high, -back.low), abs=1e-9)
 
 
 @quick
@@ -111,7 +174,9 @@ def test_bounds_are_ordered_and_more_rows_are_narrower(rows, alpha):
     candidate, reference = columns(rows)
     once = paired_difference(candidate, reference, alpha)
     often = paired_difference(np.tile(candidate, 4), np.tile(reference, 4), alpha)
-    assert once.low < once.centre < once.high
+    assert -1 <= once.low <= once.value + 1e-12
+    assert once.value - 1e-12 <= once.high <= 1
+    assert once.high - once.low > 1e-3
     assert often.high - often.low < once.high - once.low
 
 
@@ -123,6 +188,40 @@ def test_the_p_value_and_the_bound_say_the_same(rows, alpha, bound):
         assert (estimate.p_above(bound) < alpha) == (estimate.low > bound)
     if abs(estimate.high - bound) > 1e-9:
         assert (estimate.p_above(bound) > 1 - alpha) == (estimate.high < bound)
+
+
+@quick
+@given(pairs)
+def test_the_p_value_rises_with_the_bound(rows):
+    estimate = paired_difference(*columns(rows), 0.05)
+    values = [estimate.p_above(bound) for bound in np.linspace(-1, 1, 41)]
+    assert all(0 <= value <= 1 for value in values)
+    assert values == sorted(values)
+
+
+@quick
+@given(pairs)
+def test_the_counts_of_won_and_lost_rows_are_none_or_more_and_match_the_differences(rows):
+    candidate, reference = columns(rows)
+    estimate, differences = paired_difference(candidate, reference, 0.05), candidate - reference
+    assert min(estimate.won, estimate.lost) >= 0
+    assert estimate.won - estimate.lost == pytest.approx(differences.sum(), abs=1e-12)
+    assert len(rows) + 1e-12 >= estimate.won + estimate.lost >= (differences**2).sum() - 1e-12
+
+
+def test_scores_that_all_shift_alike_are_judged_too_carefully_never_too_mildly():
+    """Half a point on every row counts as half of the rows won; by the squares alone fewer than none would be lost."""
+    estimate = paired_difference(np.full(100, 0.75), np.full(100, 0.25), 0.05)
+    assert (estimate.won, estimate.lost) == (50, 0)
+
+
+def test_a_hundred_thousand_rows_take_a_moment():
+    rng = np.random.default_rng(5)
+    candidate, reference = rng.random(100_000), rng.random(100_000)
+    start = time.perf_counter()
+    estimate = paired_difference(candidate, reference, 0.05)
+    assert time.perf_counter() - start < 0.5
+    assert estimate.low < 0 < estimate.high
 
 
 @quick
@@ -176,35 +275,31 @@ def test_holm_is_the_closure_of_bonferroni(p_values, alpha):
     assert holm(p_values, alpha) == expected
 
 
-@pytest.mark.parametrize(("gained", "lost", "bound"), [(14, 10, 0.0), (6, 8, -0.03), (3, 9, -0.01), (5, 5, -0.01)])
-def test_the_rows_needed_decide_and_far_fewer_do_not(gained, lost, bound):
-    scores = paired_scores(200, 150, gained, lost)
-    estimate = paired_difference(*scores, 0.05)
-    assert estimate.low <= bound <= estimate.high
-    needed = rows_needed(estimate, bound, 0.05)
-    total = estimate.rows + needed
+@pytest.mark.parametrize(("gained", "lost", "bound"), [(14, 10, 0.0), (3, 5, -0.03), (1, 2, -0.01), (5, 5, -0.01)])
+def test_the_rows_needed_decide_and_fewer_do_not(gained, lost, bound):
+    estimate = won_and_lost(200, gained, lost, 0.05)
+    assert estimate.low <= bound < estimate.value
+    total = estimate.rows + rows_needed(estimate, bound, 0.05)
 
-    def decided(rows):
-        repeats = rows / estimate.rows
-        more = paired_difference(*paired_scores(rows, 0, round(gained * repeats), round(lost * repeats)), 0.05)
-        return not more.low <= bound <= more.high
+    def shown(rows):
+        share = rows / estimate.rows
+        grown = Difference(estimate.value, -1, 1, rows, gained * share, lost * share)
+        return grown.p_above(bound) < 0.05
 
-    assert decided(math.ceil(1.1 * total))
-    assert not decided(max(estimate.rows, math.floor(0.8 * total)))
+    assert shown(total)
+    assert not shown(total - 1)
 
 
-def test_no_rows_decide_an_estimate_on_the_bound():
-    estimate = paired_difference(*paired_scores(100, 80, 5, 5), 0.05)
-    assert rows_needed(estimate, 0.0, 0.05) is None
+@pytest.mark.parametrize("bound", [0.0, 0.01, 0.2])
+def test_no_rows_help_an_estimate_on_or_below_the_bound(bound):
+    assert rows_needed(won_and_lost(100, 5, 5, 0.05), bound, 0.05) is None
 
 
 def test_rows_needed_fall_with_the_distance():
-    estimate = paired_difference(*paired_scores(100, 80, 5, 5), 0.05)
+    estimate = won_and_lost(100, 5, 5, 0.05)
     needed = [rows_needed(estimate, -margin, 0.05) for margin in (0.005, 0.01, 0.02, 0.05)]
     assert needed == sorted(needed, reverse=True)
     assert needed[-1] >= 1
-    z = NormalDist().inv_cdf(0.95)
-    assert needed[0] == math.ceil((z * estimate.deviation / 0.005) ** 2) - 100
 
 
 @pytest.mark.parametrize("bad", [[], [math.nan], [1.0, math.inf], [-0.01, 0.5], [0.5, 1.01]])
