@@ -19,6 +19,7 @@ SpecPath = Annotated[Path, typer.Argument(help="The spec, or the folder that hol
 AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON on standard output.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show what every library logs.")]
 Here = Path("ratchet.yaml")
+PIPELINE_MODULES = ("prefect", "mlflow", "torch", "transformers", "pyarrow", "pandas", "evidently", "jinja2")
 
 
 def main() -> None:
@@ -41,6 +42,8 @@ def _fail(error: Exception) -> NoReturn:
     describe_usage = getattr(error, "format_message", None)  # of a usage error, whose class Typer keeps to itself
     if describe_usage is not None:
         _stop(f"{describe_usage().rstrip('.')} ({_help_of(error)} lists what there is)", 2)
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in PIPELINE_MODULES:
+        _stop(f"{error.name} is not installed; this needs more: pip install -c constraints.txt '.[pipeline]'", 1)
     if not isinstance(error, RatchetError | FeedbackError):
         raise error
     _stop(str(error), 2 if isinstance(error, UserError) else 1)

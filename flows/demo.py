@@ -60,8 +60,8 @@ def play(folder: Path, seed: int, tell: Callable[[str], None]) -> dict[str, Any]
         tell(f"  {outcomes[-1].verdict.reason}")
     after = production_accuracy(project, unseen)
     lines.append(
-        f"accuracy on {len(unseen)} later messages of the stream that were never sent: {100 * before:.1f} % with turn 2's "
-        f"champion, {100 * after:.1f} % with today's"
+        f"accuracy on {len(unseen)} later messages of the stream that were never sent: {100 * before:.1f} % with the "
+        f"champion of turn 2, {100 * after:.1f} % with today's"
     )
     return _story(project, outcomes, lines, watch, time.monotonic() - started, before, after)
 

@@ -2,6 +2,7 @@
 
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,10 @@ def _database(project: Project) -> dict[str, Any]:
 
 
 def _registry(project: Project) -> dict[str, Any]:
+    if find_spec("mlflow") is None:
+        return _finding("registry", False, "mlflow is not installed", "pip install -c constraints.txt '.[pipeline]'")
     try:
         aliases = project.registry.aliases()
     except RatchetError as error:
-        return _finding("mlflow", False, str(error), "start it, or mend registry.tracking_uri")
-    return _finding("mlflow", True, f"{project.tracking_uri}, aliases {aliases or 'none yet'}")
+        return _finding("registry", False, str(error), "start it, or mend registry.tracking_uri")
+    return _finding("registry", True, f"{project.tracking_uri}, aliases {aliases or 'none yet'}")

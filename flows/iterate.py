@@ -4,6 +4,7 @@ Wiring only: the work is in `tasks`, the climb in `flows.climb`, the promotion i
 """
 
 import logging
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,10 +22,12 @@ from tasks import stages
 from tasks.build import clean_rows
 from tasks.data.rows import values
 from tasks.data.snapshot import read_table
+from tasks.errors import RatchetError
 from tasks.measure.gate import decide
 from tasks.progress import collect_seconds, timed
 from tasks.records import Scorecard, StepReport, Table, Verdict, to_json
 from tasks.registry import BASELINE, CHAMPION, VersionRecord
+from tasks.store import storage_named
 
 log = logging.getLogger(__name__)
 
@@ -38,14 +41,15 @@ def iterate(spec: str = "ratchet.yaml", trigger: str = "schedule") -> str:
     """
     project = open_project(spec)
     check_space(project)
-    with only_one(project), collect_seconds() as seconds:
+    with storage_named(str(project.state)), only_one(project), collect_seconds() as seconds:
         with timed("total"):
             finish_promotions(project)
             diary = Diary.open(project, next_number(project), trigger)
             try:
                 outcome = publish(project, diary, turn(project, diary))
             except BaseException:
-                diary.close("FAILED")
+                with suppress(RatchetError):  # what went wrong says more than that this could not be noted
+                    diary.close("FAILED")
                 raise
             diary.close("FINISHED")
         outcome = replace(outcome, seconds={name: round(value, 3) for name, value in seconds.items()})
@@ -55,12 +59,8 @@ def iterate(spec: str = "ratchet.yaml", trigger: str = "schedule") -> str:
 
 def turn(project: Project, diary: Diary) -> Outcome:
     """Return the outcome of one turn of the loop."""
-    spec, store = project.spec, project.store
-    sources = gather(project)
-    snapshot = stages.snapshot(store, sources, spec.data)
-    outcome = Outcome(diary.iteration, "unchanged", Verdict("reject", ""), snapshot, utc_now(), diary.trigger,
-                      checks=stages.check(store, snapshot, spec.data.checks),
-                      feedback_rows=sum(source.rows for source in sources[1:]))  # fmt: skip
+    spec, outcome = project.spec, see(project, diary)
+    snapshot = outcome.snapshot
     diary.log_snapshot(snapshot)
     reigning = project.registry.by_alias(CHAMPION)
     if reigning is None:
@@ -73,20 +73,32 @@ def turn(project: Project, diary: Diary) -> Outcome:
     record = project.registry.read_record(reigning)
     champion = Contender(record.recipe, record.candidate)
     new_data = snapshot.digest != record.snapshot.digest
-    levers = (
-        () if diary.trigger == "drift" and new_data else spec.levers
-    )  # drift wants an answer soon: learn, no search
+    learn_only = diary.trigger == "drift" and new_data  # drift wants an answer soon: learn, do not search
+    levers = () if learn_only else spec.levers
     best, trials = climb(project, champion, snapshot, levers, new_data)
     diary.log_trials(trials)
     outcome = replace(outcome, trials=tuple(trials), changed=best.levers)
     if best.candidate.digest == champion.candidate.digest:
-        reason = (
-            "No lever improved the champion on the select rows."
-            if trials
-            else "No lever changes the champion's recipe."
-        )
+        reason = "No lever improved the champion on select." if trials else "No lever changes the champion's recipe."
         return replace(outcome, verdict=Verdict("reject", reason, (), spec.gate.alpha))
     return final(project, diary, outcome, best)
+
+
+def see(project: Project, diary: Diary) -> Outcome:
+    """Return the outcome as it begins: the data of this turn, split and checked, nothing tried yet."""
+    spec, store = project.spec, project.store
+    sources = gather(project)
+    snapshot = stages.snapshot(store, sources, spec.data)
+    return Outcome(
+        iteration=diary.iteration,
+        result="unchanged",
+        verdict=Verdict("reject", ""),
+        snapshot=snapshot,
+        started_at=utc_now(),
+        trigger=diary.trigger,
+        checks=stages.check(store, snapshot, spec.data.checks),
+        feedback_rows=sum(source.rows for source in sources[1:]),
+    )
 
 
 def gather(project: Project) -> list[Table]:

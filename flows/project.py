@@ -8,7 +8,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,7 +103,7 @@ def open_project(spec_path: str | Path = DEFAULT_FILE) -> Project:
     path = Path(spec_path).expanduser().resolve()
     if path.is_dir():
         path = path / DEFAULT_FILE
-    project = Project(read_spec(path), path)
+    project = Project(_with_base_from(path.parent, read_spec(path)), path)
     try:
         for name in ("store", "reports", "iterations", "prefect"):
             (project.state / name).mkdir(parents=True, exist_ok=True)
@@ -113,6 +113,12 @@ def open_project(spec_path: str | Path = DEFAULT_FILE) -> Project:
         ) from error
     set_environment(project.state)
     return project
+
+
+def _with_base_from(root: Path, spec: Spec) -> Spec:
+    """Return the spec with a base that is a folder beside it as an absolute path, as all its relative paths are meant."""
+    folder = root / spec.recipe.base
+    return replace(spec, recipe=replace(spec.recipe, base=str(folder))) if folder.is_dir() else spec
 
 
 def set_environment(state: Path) -> None:

@@ -20,6 +20,7 @@ from tasks.artifacts import MANIFEST
 from tasks.errors import RegistryError, ReviewError
 from tasks.records import Candidate, Scorecard, Snapshot, Verdict, from_json, to_json
 from tasks.specs import Recipe
+from tasks.store import storage_named
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -274,8 +275,8 @@ def _configure() -> None:
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     }.items():
         os.environ.setdefault(name, value)
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # it logs tracebacks of what it raises
+    logging.getLogger("alembic").setLevel(logging.ERROR)
 
 
 @contextmanager
@@ -285,7 +286,8 @@ def _reaching(uri: str) -> Iterator[None]:
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        yield
+        with storage_named(uri):
+            yield
     except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise RegistryError(

@@ -142,7 +142,7 @@ def _read_csv(path: Path, columns: Columns) -> list[Record]:
         with _wide_fields():
             header = [name.strip() for name in next(lines, [])]
             if not header:
-                raise DataError(f"{path}: is empty; expected a header line with {columns.text!r} and {columns.target!r}")
+                raise DataError(f"{path}: is empty; expected a header with {columns.text!r} and {columns.target!r}")
             if len(set(header)) < len(header):
                 raise DataError(f"{path} line 1: a column name stands twice in {header}; rename one")
             wanted = _pick(str(path), header, columns)

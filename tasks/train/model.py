@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -65,14 +66,14 @@ def load_base(
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
         encoder = AutoModel.from_pretrained(name, use_safetensors=True, dtype=torch.float32)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
             f"recipe.base: cannot load {base!r} ({first_line}); give 'minilm', a folder with config, safetensors and "
             "tokenizer, or a hub id that this machine can reach"
         ) from error
-    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):  # transformers makes an empty one where there are no files
-        raise ModelError(f"recipe.base: {base!r} has no tokenizer; put its tokenizer.json beside config and safetensors")
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):  # made empty where there are no files
+        raise ModelError(f"recipe.base: {base!r} has no tokenizer; put its tokenizer.json beside its config")
     if not tokenizer.is_fast:
         raise ModelError(f"recipe.base: {base!r} has no fast tokenizer (tokenizer.json); choose a base that has one")
     if tokenizer.pad_token is None:

@@ -1,4 +1,4 @@
-"""Running the `ratchet` command as a user does: in a process of its own, or in this one where only its answer matters."""
+"""Running the `ratchet` command as a user does: in a process of its own, or here where only its answer matters."""
 
 import logging
 import os
@@ -37,7 +37,9 @@ class Answer:
 
 def ratchet(*arguments: str | Path) -> Answer:
     """Return what the installed command answers, run in a process of its own."""
-    done = subprocess.run(child_command(*arguments), capture_output=True, text=True, env=child_environment(), timeout=240)
+    done = subprocess.run(
+        child_command(*arguments), capture_output=True, text=True, env=child_environment(), timeout=240
+    )
     return Answer(done.returncode, done.stdout, done.stderr)
 
 

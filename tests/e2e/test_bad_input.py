@@ -111,7 +111,8 @@ def write_wide_json(folder: Path) -> None:
 
 
 def write_leaks(folder: Path) -> None:
-    write_csv(folder / "bad.csv", [*messages(300, seed=1), *messages(400, seed=2)[:3]])
+    copies = [{**row, "id": f"copy-{row['id']}"} for row in messages(400, seed=2)[:3]]
+    write_csv(folder / "bad.csv", [*messages(300, seed=1), *copies])
 
 
 def write_none(folder: Path) -> None:
@@ -122,17 +123,18 @@ TRAIN, GOLDEN = "data__source__splits__train", "data__source__splits__golden"
 BAD_DATA: dict[str, tuple[Callable[[Path], None], dict[str, Any], list[str]]] = {
     "missing file": (write_none, {TRAIN: "trian.csv"}, ["trian.csv: no such file", "did you mean 'train.csv'?"]),
     "unknown column": (write_none, {"data__text": "texts"},
-                       ["train.csv: no column 'texts' (data.text)", "did you mean 'text'?"]),
+                       ["golden.csv: no column 'texts' (data.text)", "did you mean 'text'?"]),
     "unknown slice": (write_none, {"data__slices": ["chanel"]}, ["'chanel' (data.slices)", "did you mean 'channel'?"]),
     "header only": (write_header, {TRAIN: "bad.csv"}, ["bad.csv: no rows", "'text' and 'label'"]),
     "empty file": (write_nothing, {TRAIN: "bad.csv"}, ["bad.csv: ", "empty"]),
     "one class": (write_one_class, {TRAIN: "bad.csv"}, ["train has one class only, 'refund'", "at least two"]),
-    "unseen label": (write_unseen_label, {GOLDEN: "bad.csv"}, ["golden has 1 labels", "'warranty' on 1 rows (row 2-99)"]),
+    "unseen label": (write_unseen_label, {GOLDEN: "bad.csv"},
+                     ["golden has 1 labels", "'warranty' on 1 rows (row 2-99)"]),
     "wide row": (write_wide_row, {TRAIN: "bad.csv"}, ["bad.csv line 11", "1048576 characters"]),
     "wide json": (write_wide_json, {TRAIN: "bad.jsonl"},
                   ["bad.jsonl line 10: column 'text' holds 10000000 bytes", "split or remove the row"]),
     "leakage": (write_leaks, {TRAIN: "bad.csv", "data__leakage": "refuse"},
-                ["3 of 700 rows", "repeats golden row 2-", "`data.leakage: drop`"]),
+                ["3 of 703 rows", "row copy-2-0 repeats golden row 2-0", "`data.leakage: drop`"]),
 }  # fmt: skip
 
 
@@ -165,7 +167,7 @@ def test_garbage_twice_is_refused_twice_with_the_same_line(
 def test_leaking_rows_are_dropped_on_request(spec: Path, project: Project) -> None:
     write_leaks(project.root)
     outcome = turn(variant(spec, **{TRAIN: "bad.csv", "data__leakage": "drop"}))
-    assert sum(outcome.snapshot.rows.values()) == 700 - 3
+    assert sum(outcome.snapshot.rows.values()) == 700
     assert outcome.snapshot.rows["golden"] == 400
 
 
@@ -235,8 +237,9 @@ def bases(tmp_path: Path, tiny_base: Path) -> Path:
 def test_a_base_that_cannot_be_loaded_is_named(
     name: str, spec: Path, project: Project, bases: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    fresh = variant(spec, name="fresh", recipe__base=str(bases / name))  # a project without a champion builds its base
-    ratchet_here(capfd, "run", fresh, "--json").mistake(2, "recipe.base: ", name, "safetensors", "tokenizer")
+    base = str(bases / name)
+    fresh = variant(spec, name="fresh", recipe__base=base)  # a project without a champion builds its base
+    ratchet_here(capfd, "run", fresh, "--json").mistake(2, "recipe.base: ", base, "safetensors", "tokenizer")
     assert open_project(fresh).registry.versions() == []
 
 
@@ -280,7 +283,8 @@ def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("disk")
     if os.geteuid() != 0 or shutil.which("mount") is None:
         pytest.skip("a small disk (tmpfs) needs root and `mount`")
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)], capture_output=True, text=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)]
+    mounted = subprocess.run(mount, capture_output=True, text=True)
     if mounted.returncode:
         pytest.skip(f"a small disk (tmpfs) cannot be mounted: {mounted.stderr.strip()}")
     try:
@@ -340,6 +344,4 @@ def test_a_disk_that_fills_up_in_an_iteration_harms_nothing(
     assert outcome.result in ("rejected", "inconclusive", "unchanged", "promoted")
     assert ledger.unfinished(project.database, "tiny") == []
     assert not list(project.state.rglob("*.partial"))
-    assert not [run for run in project.registry.client.search_runs(["1"], "attributes.status = 'RUNNING'")]
-
-
+    assert not list(project.registry.client.search_runs(["1"], "attributes.status = 'RUNNING'"))

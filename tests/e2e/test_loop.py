@@ -1,4 +1,4 @@
-"""The loop end to end on a tiny model: Prefect, MLflow, Great Expectations, Evidently and the webhook are the real ones."""
+"""The loop end to end on a tiny model: Prefect, MLflow, Great Expectations, Evidently and the database are real."""
 
 import json
 import subprocess
@@ -89,7 +89,8 @@ def test_the_reviewer_finds_what_decides_in_the_registry(project: Project) -> No
 def test_the_ledger_tells_every_move(project: Project) -> None:
     from feedback import ledger
 
-    moves = [(e.move.alias, e.move.from_version, e.move.to_version, e.phase) for e in ledger.history(project.database, "tiny")]
+    entries = ledger.history(project.database, "tiny")
+    moves = [(entry.move.alias, entry.move.from_version, entry.move.to_version, entry.phase) for entry in entries]
     assert ("champion", "1", "2", "intended") in moves
     assert ("champion", "1", "2", "applied") in moves
     assert ledger.unfinished(project.database, "tiny") == []
@@ -107,8 +108,10 @@ def test_drift_in_production_asks_for_a_turn_that_learns_from_feedback(spec: Pat
 
     now = datetime.now(UTC)
     predictions = [
-        PredictionRow(row["id"], champion.number, row["text"], output, float(confidence), now, f"u{n}", {"channel": row["channel"]})
-        for n, (row, output, confidence) in enumerate(zip(stream, answers.outputs, answers.scores, strict=True))
+        PredictionRow(
+            row["id"], champion.number, row["text"], output, float(sure), now, f"u{n}", {"channel": row["channel"]}
+        )
+        for n, (row, output, sure) in enumerate(zip(stream, answers.outputs, answers.scores, strict=True))
     ]
     project.database.add_predictions(delivery("p-1", "predictions", b"p"), predictions)
     feedback = [FeedbackRow(row["id"], "app", now, target=row["label"]) for row in stream]
@@ -144,6 +147,8 @@ def test_in_review_a_version_waits_until_someone_approves(tmp_path: Path, tiny_b
     assert project.registry.aliases() == {"baseline": "1", "champion": "1", "challenger": "2"}
     assert project.registry.version("2").tags["review"] == "pending"
     assert promote(str(path)) == []
+    assert turn(path).result == "unchanged"  # it waits; nothing new is registered
+    assert len(project.registry.versions()) == 2
     project.registry.set_tag("2", "review", "approved")  # as the MLflow page does
     [applied] = promote(str(path))
     assert (applied.version, applied.decision) == ("2", "champion")
@@ -156,7 +161,9 @@ def test_the_gate_says_no_to_a_model_that_only_select_likes(tmp_path: Path, tiny
     turn(path)
     golden = [{**row, "label": {"refund": "delivery", "delivery": "refund"}.get(row["label"], row["label"])}
               for row in messages(400, seed=2)]  # fmt: skip
-    poisoned = [{**row, "label": "praise" if row["label"] == "account" else row["label"]} for row in messages(500, seed=1)]
+    poisoned = [
+        {**row, "label": "praise" if row["label"] == "account" else row["label"]} for row in messages(500, seed=1)
+    ]
     write_csv(tmp_path / "golden.csv", golden)
     write_csv(tmp_path / "train.csv", poisoned + messages(40, seed=3))
     outcome = turn(path)

@@ -152,7 +152,7 @@ def test_a_bad_query_is_one_clear_line(database: Path, url: str, query: str, mes
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", "", "no column 'text'"),
+        ("a.csv", "", "is empty; expected a header"),
         ("a.csv", "text,label\n", "no rows"),
         ("a.jsonl", "\n", "no rows"),
         ("a.csv", "txt,label\nx,a\n", r"a\.csv: no column 'text' .data\.text.; did you mean 'txt'"),
