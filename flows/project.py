@@ -116,7 +116,7 @@ def open_project(spec_path: str | Path = DEFAULT_FILE) -> Project:
 
 
 def _with_base_from(root: Path, spec: Spec) -> Spec:
-    """Return the spec with a base that is a folder beside it as an absolute path, as all its relative paths are meant."""
+    """Return the spec with a base that is a folder beside it as an absolute path: relative paths start at the spec."""
     folder = root / spec.recipe.base
     return replace(spec, recipe=replace(spec.recipe, base=str(folder))) if folder.is_dir() else spec
 
