@@ -73,7 +73,7 @@ def load_base(
             "tokenizer, or a hub id that this machine can reach"
         ) from error
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):  # made empty where there are no files
-        raise ModelError(f"recipe.base: {base!r} has no tokenizer; put its tokenizer.json beside its config")
+        raise ModelError(f"recipe.base: {base!r} has no tokenizer; put tokenizer.json beside config and safetensors")
     if not tokenizer.is_fast:
         raise ModelError(f"recipe.base: {base!r} has no fast tokenizer (tokenizer.json); choose a base that has one")
     if tokenizer.pad_token is None:

@@ -139,7 +139,8 @@ def test_rollback_restores_the_champion_before(spec: Path, project: Project) -> 
 def test_in_review_a_version_waits_until_someone_approves(tmp_path: Path, tiny_base: Path) -> None:
     from flows.promote import promote
 
-    path = make_project(tmp_path, tiny_base, gate={"margin": 0.03, "slice_margin": 0.1, "promotion": "review"})
+    gate = {"margin": 0.03, "slice_margin": 0.1, "cost_margin": 0.95, "promotion": "review"}
+    path = make_project(tmp_path, tiny_base, gate=gate)
     turn(path)
     outcome = turn(path)
     project = open_project(path)

@@ -18,7 +18,7 @@ DESCRIPTORS = {"text_length", "word_count", "non_letter_share"}
 @pytest.fixture(scope="module")
 def answer():
     """A function from rows to a frame with the answers of a small model that knows only the training pool."""
-    pool = support_messages()
+    pool = support_messages(1600)
     model = make_pipeline(TfidfVectorizer(), LogisticRegression(C=10, max_iter=300))
     model.fit([row["text"] for row in pool], [row["intent"] for row in pool])
 
@@ -39,7 +39,7 @@ def answer():
 
 @pytest.fixture(scope="module")
 def golden(answer):
-    return answer(golden_messages(600))
+    return answer(golden_messages(600, pool_rows=1600))
 
 
 @pytest.fixture(scope="module")

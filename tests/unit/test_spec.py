@@ -67,7 +67,7 @@ def test_the_template_is_valid_and_means_what_it_says(read):
     spec = read(TEMPLATE.read_bytes())
     assert spec.name == "support-intents"
     assert [lever.name for lever in spec.levers] == ["clean", "augment", "retrain", "compress"]
-    assert spec.levers[1].augment == (Typos(share=0.3),)
+    assert spec.levers[1].augment == (Typos(share=0.2),)
     assert spec.levers[3].compress[1] == Int8Dynamic()
     assert (spec.gate.margin, spec.data.target, spec.data.slices) == (0.02, "intent", ("channel",))
 
