@@ -61,7 +61,7 @@ def play(folder: Path, seed: int, tell: Callable[[str], None]) -> dict[str, Any]
     after = production_accuracy(project, unseen)
     lines.append(
         f"accuracy on {len(unseen)} later messages of the stream that were never sent: {100 * before:.1f} % with the "
-        f"champion of turn 2, {100 * after:.1f} % with today's"
+        f"champion before turn 3, {100 * after:.1f} % with today's"
     )
     return _story(project, outcomes, lines, watch, time.monotonic() - started, before, after)
 
