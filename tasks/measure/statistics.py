@@ -8,6 +8,7 @@ from statistics import NormalDist
 import numpy as np
 
 UNDEFINED = 1e9  # stands for an infinite score
+NEGLIGIBLE = 1e-9  # of the range of a row's score
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ def _count_discordant(candidate: np.ndarray, reference: np.ndarray) -> tuple[flo
     if len(candidate) != len(reference):
         raise ValueError(f"paired scores must have equal length, not {len(candidate)} and {len(reference)}")
     differences = np.asarray(candidate, dtype=np.float64) - reference
+    differences[np.abs(differences) < NEGLIGIBLE] = 0.0  # rounding is no won or lost row
     net = float(differences.sum())
     discordant = max(float(differences @ differences), abs(net))
     return (discordant + net) / 2, (discordant - net) / 2
