@@ -107,16 +107,14 @@ def run(
     project = open_project(spec)
     check_space(project)  # before Prefect opens its own database there
     from flows.show import progress_bars, show_outcome
+    from flows.startup import start_up
 
     with progress_bars(hidden=as_json):
-        outcome_json = _iterate(project.spec_path, trigger)
+        start_up(project)
+        from flows.iterate import iterate
+
+        outcome_json = iterate(str(project.spec_path), trigger)
     _answer(json.loads(outcome_json), as_json, lambda: show_outcome(outcome_json))
-
-
-def _iterate(spec: Path, trigger: str) -> str:
-    from flows.iterate import iterate
-
-    return iterate(str(spec), trigger)
 
 
 @app.command()
@@ -212,8 +210,11 @@ def monitor(spec: SpecPath = Here, as_json: AsJson = False, verbose: Verbose = F
     from flows.project import open_project
 
     project = open_project(spec)
-    from flows.monitor import monitor as watch
     from flows.show import show_watch
+    from flows.startup import start_up
+
+    start_up(project)
+    from flows.monitor import monitor as watch
 
     content = json.loads(watch(str(project.spec_path)))
     _answer(content, as_json, lambda: show_watch(content))

@@ -8,26 +8,14 @@ from flows.judge import measure, with_scores
 from flows.outcome import Contender
 from flows.project import Project
 from tasks import stages
-from tasks.build import quick
+from tasks.build import build, quick
 from tasks.levers import CLAIMS, in_order, pull, stage_of
 from tasks.measure.gate import Claim, decide, keep
 from tasks.progress import report_progress
-from tasks.records import Candidate, LeverTrial, Snapshot
+from tasks.records import LeverTrial, Snapshot
 from tasks.specs import Lever, Recipe
 
 log = logging.getLogger(__name__)
-
-
-def build(project: Project, recipe: Recipe, snapshot: Snapshot) -> Candidate:
-    """Return the model that the recipe makes of the snapshot: clean -> augment -> fit -> compress."""
-    store = project.store
-    rows = stages.clean(store, snapshot, recipe.clean)
-    if recipe.augment:
-        rows = stages.augment(store, rows, snapshot, recipe.augment, recipe.train.seed)
-    candidate: Candidate = stages.fit(store, rows, snapshot, recipe.base, recipe.train)
-    for method in recipe.compress:
-        candidate = stages.compress(store, candidate, method)
-    return candidate
 
 
 def climb(
@@ -57,7 +45,7 @@ def _try(
 ) -> tuple[Contender, LeverTrial]:
     """Return the better of the two contenders, and the trial of the second."""
     claims: tuple[Claim, ...] = CLAIMS[stage]
-    candidate = build(project, recipe, snapshot)
+    candidate = build(stages, project.store, recipe, snapshot)
     timing = quick(project.spec.benchmark) if "cost" in claims else None
     challenger, defender = measure(project, [candidate, best.candidate], snapshot, "select", timing)
     spec = project.spec.gate

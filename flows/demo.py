@@ -16,6 +16,7 @@ from flows.outcome import Outcome
 from flows.project import Project, open_project
 from flows.reports import comparison
 from flows.starter import write_project
+from flows.startup import start_up
 from flows.up import webhook_secret
 from tasks.data.example import production_messages
 from tasks.errors import StorageError
@@ -32,9 +33,6 @@ def play(folder: Path, seed: int, tell: Callable[[str], None]) -> dict[str, Any]
     Raises:
         StorageError: the folder holds something that is not an earlier demo.
     """
-    from flows.iterate import iterate
-    from flows.monitor import monitor
-
     started = time.monotonic()
     _empty(folder)
     write_project(folder, seed)
@@ -44,6 +42,10 @@ def play(folder: Path, seed: int, tell: Callable[[str], None]) -> dict[str, Any]
     seen, unseen = stream[:LEARNED_ROWS], stream[LEARNED_ROWS:]
 
     tell("[bold]Turn 1[/bold]: the baseline")
+    start_up(project)
+    from flows.iterate import iterate
+    from flows.monitor import monitor
+
     outcomes = [from_json(Outcome, iterate(spec, "run"))]
     tell(f"  {outcomes[-1].verdict.reason}\n[bold]Turn 2[/bold]: clean, augment, retrain, compress, one after another")
     outcomes.append(from_json(Outcome, iterate(spec, "run")))

@@ -12,7 +12,8 @@ from flows.project import Project
 from flows.promotion import JUDGED_AGAINST
 from flows.reports import describe_version
 from tasks import stages
-from tasks.records import LeverTrial, Scorecard, Snapshot, Verdict, to_json
+from tasks.compress.export import Onnx
+from tasks.records import Candidate, LeverTrial, Scorecard, Snapshot, Verdict, to_json
 from tasks.registry import CHAMPION, REVIEW, Version, VersionRecord, flat_params
 
 CANDIDATE = "ratchet.candidate"  # tag: the artifact's digest, by which an interrupted registration is found again
@@ -82,7 +83,7 @@ class Diary:
         run_id = self._nested("candidate on golden", card, outcome.verdict)
         registry.log_run(run_id, params=flat_params(contender.recipe))
         registry.log_snapshot(run_id, outcome.snapshot)
-        form = stages.serve_form(self.project.store, contender.candidate)
+        form = _without_torch(self.project, contender.candidate)
         links = {
             "report": str(self.project.report_path(self.iteration)),
             "data docs": outcome.checks.docs if outcome.checks else "",
@@ -96,6 +97,14 @@ class Diary:
         run_id = registry.start_run(name, self.run_id)
         registry.log_run(run_id, metrics=card_metrics(card), texts={"ratchet/verdict.json": to_json(verdict)})
         return run_id
+
+
+def _without_torch(project: Project, candidate: Candidate) -> Candidate:
+    """Return the candidate in a form that serves without torch: itself, or a torch model's ONNX export."""
+    if candidate.runtime != "torch":
+        return candidate
+    form: Candidate = stages.compress(project.store, candidate, Onnx())
+    return form
 
 
 def card_metrics(card: Scorecard) -> dict[str, float]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from prefect import flow
 
 from feedback.harvest import harvest
-from flows.climb import build, climb
+from flows.climb import climb
 from flows.diary import Diary
 from flows.judge import measure, with_scores
 from flows.outcome import Contender, Outcome, inputs_digest, next_number, nothing_changed, utc_now, write_outcome
@@ -19,7 +19,7 @@ from flows.project import Project, check_space, only_one, open_project
 from flows.promotion import finish_promotions, offer, set_baseline
 from flows.publish import publish
 from tasks import stages
-from tasks.build import clean_rows
+from tasks.build import build, clean_rows
 from tasks.data.rows import values
 from tasks.data.snapshot import read_table
 from tasks.errors import RatchetError
@@ -118,7 +118,7 @@ def gather(project: Project) -> list[Table]:
 
 def first(project: Project, diary: Diary, outcome: Outcome) -> Outcome:
     """Return the outcome of the first turn: the spec's recipe becomes baseline and champion."""
-    contender = Contender(project.spec.recipe, build(project, project.spec.recipe, outcome.snapshot))
+    contender = Contender(project.spec.recipe, build(stages, project.store, project.spec.recipe, outcome.snapshot))
     [card] = measure(project, [contender.candidate], outcome.snapshot, "golden", project.spec.benchmark)
     verdict = Verdict(
         "promote", "The first model: there is nothing to compare it with yet.", (), project.spec.gate.alpha

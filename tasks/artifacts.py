@@ -1,6 +1,7 @@
 """The artifact folder: sealing it with a manifest that names every file's SHA-256. Runs no model."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from tasks.errors import ArtifactError
 from tasks.records import Candidate
 
 MANIFEST = "manifest.json"
+OF_THE_MODEL = ("task", "labels", "max_length", "inputs")  # what no change of the weights or the runtime changes
 
 
 def seal(folder: Path, *, runtime: str, notes: dict[str, float], **manifest: Any) -> Candidate:
@@ -24,6 +26,18 @@ def seal(folder: Path, *, runtime: str, notes: dict[str, float], **manifest: Any
     (folder / MANIFEST).write_text(json.dumps(content, indent=1, sort_keys=True), "utf-8")
     size = sum(path.stat().st_size for path in files.values())
     return Candidate(str(folder), file_sha256(folder / MANIFEST), runtime, size, notes)
+
+
+def seal_onnx(
+    folder: Path, source: Mapping[str, Any], notes: dict[str, float] | None = None, **manifest: Any
+) -> Candidate:
+    """Seal `model.onnx` in the folder, made from an artifact with the manifest `source`, as the next candidate."""
+    return seal(folder, runtime="onnx", notes=notes or {}, **onnx_manifest(source), **manifest)
+
+
+def onnx_manifest(source: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the manifest of an ONNX model says that was made from an artifact with the manifest `source`."""
+    return {name: source[name] for name in OF_THE_MODEL} | {"onnx": "model.onnx"}
 
 
 def open_artifact(candidate: Candidate) -> tuple[Path, dict[str, Any]]:

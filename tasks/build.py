@@ -1,16 +1,15 @@
 """The stages of an iteration as pure functions: handles in, handle out, each result stored under its content key.
 
-`build(recipe, snapshot)` is their composition clean -> augment -> fit -> compress; a changed lever rebuilds only the
-suffix it touches. Knows neither Prefect nor MLflow, and decides nothing.
+`build` is their composition clean -> augment -> fit -> compress; a changed lever rebuilds only the suffix it touches.
+Knows neither Prefect nor MLflow, and decides nothing.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
-from tasks.compress.export import export_onnx
 from tasks.compress.pipeline import compress_pass
 from tasks.data.augment import augment
 from tasks.data.clean import clean
@@ -21,6 +20,7 @@ from tasks.data.sources import read_source
 from tasks.data.split import assign_feedback_splits, assign_splits, check_leakage
 from tasks.data.validate import ValidateSpec, ValidationReport, validate
 from tasks.measure.machine import describe_machine
+from tasks.measure.memory import measure_peak_memory
 from tasks.measure.quality import measure_quality, read_split
 from tasks.measure.speed import measure_speed
 from tasks.records import Candidate, Quality, Snapshot, Speed, Table
@@ -39,6 +39,13 @@ class SpeedTable:
     """The speeds of candidates that were measured together, by their digests."""
 
     speeds: dict[str, Speed]
+
+
+@dataclass(frozen=True)
+class PeakMemory:
+    """The most resident memory that a serving process held."""
+
+    size_bytes: int
 
 
 def collect(store: Store, root: str, spec: DataSpec) -> Table:
@@ -178,22 +185,23 @@ def compress(store: Store, candidate: Candidate, method: CompressPass) -> Candid
     )
 
 
-def serve_form(store: Store, candidate: Candidate) -> Candidate:
-    """Return the candidate in a form that serves without torch: itself, or a torch model's plain ONNX export."""
-    if candidate.runtime != "torch":
-        return candidate
-    key = cache_key("serve_form", candidate)
-    return store.build("serve_form", key, Candidate, lambda folder: export_onnx(candidate, folder / "model"))
+class Stages(Protocol):
+    """The stages that `build` composes: the functions of this module, or the Prefect tasks made from them."""
+
+    clean_rows: Callable[..., Any]
+    augment_rows: Callable[..., Any]
+    fit: Callable[..., Any]
+    compress: Callable[..., Any]
 
 
-def build(store: Store, recipe: Recipe, snapshot: Snapshot) -> Candidate:
+def build(stages: Stages, store: Store, recipe: Recipe, snapshot: Snapshot) -> Candidate:
     """Return the model that the recipe makes of the snapshot, whatever of it is stored already reused."""
-    rows = clean_rows(store, snapshot, recipe.clean)
+    rows = stages.clean_rows(store, snapshot, recipe.clean)
     if recipe.augment:
-        rows = augment_rows(store, rows, snapshot, recipe.augment, recipe.train.seed)
-    candidate = fit(store, rows, snapshot, recipe.base, recipe.train)
+        rows = stages.augment_rows(store, rows, snapshot, recipe.augment, recipe.train.seed)
+    candidate: Candidate = stages.fit(store, rows, snapshot, recipe.base, recipe.train)
     for method in recipe.compress:
-        candidate = compress(store, candidate, method)
+        candidate = stages.compress(store, candidate, method)
     return candidate
 
 
@@ -214,11 +222,18 @@ def benchmark(
     unique = list({candidate.digest: candidate for candidate in candidates}.values())
 
     def make(_: Path) -> SpeedTable:
-        speeds = measure_speed(unique, values(read_split(snapshot, split), "text"), spec)
+        memory = [peak_memory(store, candidate).size_bytes for candidate in unique]
+        speeds = measure_speed(unique, memory, values(read_split(snapshot, split), "text"), spec)
         return SpeedTable({candidate.digest: speed for candidate, speed in zip(unique, speeds, strict=True)})
 
     key = cache_key("benchmark", unique, snapshot, split, spec, describe_machine(spec.threads))
     return store.build("benchmark", key, SpeedTable, make)
+
+
+def peak_memory(store: Store, candidate: Candidate) -> PeakMemory:
+    """Return the peak memory of a process that serves the candidate; unlike its speed, no other load disturbs it."""
+    key = cache_key("memory", candidate, describe_machine())
+    return store.build("memory", key, PeakMemory, lambda _: PeakMemory(measure_peak_memory(candidate)))
 
 
 def quick(spec: BenchmarkSpec) -> BenchmarkSpec:

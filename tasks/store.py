@@ -36,8 +36,8 @@ CODE = {  # the code that decides what a stage makes; a change of it changes the
     "fit": ["train"],
     "compress": ["compress"],
     "score": ["measure/quality.py", "../serving/predictors.py"],
-    "benchmark": ["measure/speed.py", "measure/memory.py", "../serving/predictors.py"],
-    "serve_form": ["compress/export.py"],
+    "benchmark": ["measure/speed.py", "../serving/predictors.py"],
+    "memory": ["measure/memory.py", "../serving/predictors.py"],
 }
 
 

@@ -7,8 +7,10 @@ from typing import Any, Literal
 import numpy as np
 from pydantic.dataclasses import dataclass
 
-from tasks.artifacts import open_artifact, seal
+from serving.predictors import OnnxPredictor, Predictor
+from tasks.artifacts import onnx_manifest, open_artifact, seal_onnx
 from tasks.errors import ModelError
+from tasks.measure.runtime import load
 from tasks.records import Candidate
 
 PARITY_TEXTS = ["a", "two words", "A longer sentence, with punctuation; it has twelve words in all.", "a " * 100]
@@ -34,15 +36,13 @@ def export_onnx(source: Candidate, folder: Path) -> Candidate:
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(origin / "tokenizer.json", folder)
     _export(origin, manifest, folder / "model.onnx")
-    carried = {name: manifest[name] for name in ("task", "labels", "max_length", "inputs")}
-    candidate = seal(folder, runtime="onnx", onnx="model.onnx", notes={}, **carried)
-    difference = _largest_difference(source, candidate)
+    difference = _largest_difference(load(source), OnnxPredictor(folder, onnx_manifest(manifest)))
     if not difference < PARITY_TOLERANCE:
         raise ModelError(
             f"compress: the ONNX export differs from the model by {difference:.2g} in probability "
             f"(at most {PARITY_TOLERANCE} is allowed); this architecture needs another export"
         )
-    return seal(folder, runtime="onnx", onnx="model.onnx", notes={"parity": difference}, **carried)
+    return seal_onnx(folder, manifest, {"parity": difference})
 
 
 def _export(origin: Path, manifest: dict[str, Any], target: Path) -> None:
@@ -73,10 +73,7 @@ def _export(origin: Path, manifest: dict[str, Any], target: Path) -> None:
         ) from error
 
 
-def _largest_difference(source: Candidate, exported: Candidate) -> float:
-    from tasks.measure.runtime import load
-
-    before = load(source).predict(PARITY_TEXTS).probabilities
-    after = load(exported).predict(PARITY_TEXTS).probabilities
+def _largest_difference(source: Predictor, exported: Predictor) -> float:
+    before, after = (predictor.predict(PARITY_TEXTS).probabilities for predictor in (source, exported))
     assert before is not None and after is not None
     return float(np.abs(before - after).max())

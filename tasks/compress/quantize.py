@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic.dataclasses import dataclass
 
-from tasks.artifacts import open_artifact, seal
+from tasks.artifacts import open_artifact, seal_onnx
 from tasks.errors import ModelError
 from tasks.records import Candidate
 
@@ -51,8 +51,7 @@ def quantize_int8(method: Int8Dynamic, source: Candidate, folder: Path) -> Candi
     finally:
         logging.getLogger().removeFilter(_not_advice)
         prepared.unlink(missing_ok=True)
-    carried = {name: manifest[name] for name in ("task", "labels", "max_length", "inputs")}
-    return seal(folder, runtime="onnx", onnx="model.onnx", weights="int8", notes={}, **carried)
+    return seal_onnx(folder, manifest, weights="int8")
 
 
 def _not_advice(record: logging.LogRecord) -> bool:

@@ -10,7 +10,6 @@ import numpy as np
 
 from serving.predictors import Predictor
 from tasks.measure.machine import describe_machine
-from tasks.measure.memory import measure_peak_memory
 from tasks.measure.runtime import load
 from tasks.progress import report_progress
 from tasks.records import Candidate, Machine, Speed
@@ -22,8 +21,12 @@ P99_SAMPLES = 1000
 WARM_UP = 5
 
 
-def measure_speed(candidates: Sequence[Candidate], texts: Sequence[str], spec: BenchmarkSpec) -> list[Speed]:
+def measure_speed(
+    candidates: Sequence[Candidate], peak_memory: Sequence[int], texts: Sequence[str], spec: BenchmarkSpec
+) -> list[Speed]:
     """Return the speed of each candidate, in their order: block by block in turn, order reversed every other block.
+
+    `peak_memory` holds the bytes of each candidate; `texts` are served again from the start where they do not suffice.
 
     Raises:
         ArtifactError: an artifact does not load.
@@ -39,7 +42,7 @@ def measure_speed(candidates: Sequence[Candidate], texts: Sequence[str], spec: B
     batched = _interleave(predictors, [_cycle(texts, spec.batch_size, start) for start in range(batches)], None, 0)
     session = hashlib.sha256(json.dumps([[c.digest for c in candidates], time.time_ns()]).encode()).hexdigest()[:16]
     speeds = [
-        _summary(candidate, single[row], batched[row], spec, machine, session)
+        _summary(candidate, single[row], batched[row], spec, machine, session, peak_memory[row])
         for row, candidate in enumerate(candidates)
     ]
     log.info("speed of %s: %s per second", [c.digest[:8] for c in candidates], [s.throughput_b1_per_s for s in speeds])
@@ -87,6 +90,7 @@ def _summary(
     spec: BenchmarkSpec,
     machine: Machine,
     session: str,
+    peak_memory_bytes: int,
 ) -> Speed:
     calls = np.concatenate(single)
     p50, p95, p99 = (float(value) * 1000 for value in np.percentile(calls, [50, 95, 99]))
@@ -101,7 +105,7 @@ def _summary(
         latency_p99_ms=p99 if len(calls) >= P99_SAMPLES else None,
         samples=len(calls),
         block_seconds=block_seconds,
-        peak_memory_bytes=measure_peak_memory(candidate),
+        peak_memory_bytes=peak_memory_bytes,
         size_bytes=candidate.size_bytes,
         machine=machine,
     )

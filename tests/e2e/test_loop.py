@@ -10,8 +10,11 @@ import pytest
 from feedback.records import FeedbackRow, PredictionRow, delivery
 from flows.outcome import Outcome, read_outcomes
 from flows.project import Project, open_project
+from tasks.measure.runtime import load
 from tasks.records import from_json
 from tests.loop_support import make_project, messages, write_csv
+
+TEXTS = ["money back please", "parcel late"]
 
 pytestmark = [pytest.mark.usefixtures("prefect_api"), pytest.mark.filterwarnings("default")]
 
@@ -58,19 +61,23 @@ def test_a_rerun_with_nothing_changed_trains_nothing(spec: Path) -> None:
     assert "fit" not in outcome.seconds
 
 
-def test_the_champion_loads_with_plain_mlflow_and_without_torch(project: Project) -> None:
+@pytest.mark.parametrize("alias", ["baseline", "champion"])
+def test_a_version_loads_with_plain_mlflow_and_without_torch(alias: str, project: Project) -> None:
     code = f"""
 import sys
 sys.modules["torch"] = None
 import json, mlflow
 mlflow.set_tracking_uri({project.tracking_uri!r})
-model = mlflow.pyfunc.load_model("models:/tiny@champion")
-print(json.dumps(model.predict(["money back please", "parcel late"])))
+model = mlflow.pyfunc.load_model("models:/tiny@{alias}")
+print(json.dumps(model.predict({TEXTS!r})))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=project.root)
     answers = json.loads(done.stdout.splitlines()[-1])
-    assert [answer["output"] for answer in answers] == ["refund", "delivery"]
-    assert all(0 <= answer["confidence"] <= 1 for answer in answers)
+    version = project.registry.by_alias(alias)
+    assert version is not None
+    judged = load(project.registry.read_record(version).candidate).predict(TEXTS)
+    assert [answer["output"] for answer in answers] == judged.outputs
+    assert [answer["confidence"] for answer in answers] == pytest.approx(judged.scores, abs=1e-3)
 
 
 def test_the_reviewer_finds_what_decides_in_the_registry(project: Project) -> None:
@@ -98,7 +105,6 @@ def test_the_ledger_tells_every_move(project: Project) -> None:
 
 def test_drift_in_production_asks_for_a_turn_that_learns_from_feedback(spec: Path, project: Project) -> None:
     from flows.monitor import monitor
-    from tasks.measure.runtime import load
 
     stream = messages(300, seed=9, later=True)
     champion = project.registry.by_alias("champion")

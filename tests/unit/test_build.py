@@ -6,7 +6,6 @@ import pytest
 
 import tasks.build
 from tasks.artifacts import seal
-from tasks.build import build, serve_form
 from tasks.compress.export import Onnx
 from tasks.compress.quantize import Int8Dynamic
 from tasks.data.augment import Swap, Typos
@@ -25,6 +24,10 @@ RECIPE = Recipe(
     train=FineTune(epochs=2),
     compress=(Onnx(), Int8Dynamic()),
 )
+
+
+def build(store, recipe, snapshot):
+    return tasks.build.build(tasks.build, store, recipe, snapshot)
 
 
 @pytest.fixture
@@ -76,7 +79,6 @@ def runs(monkeypatch):
         ("augment", "augment", tasks.build.augment),
         ("fit", "finetune", finetune),
         ("compress", "compress_pass", compress_pass),
-        ("serve_form", "export_onnx", lambda source, folder: compress_pass("plain", source, folder)),
     ):
         monkeypatch.setattr(tasks.build, name, worked(stage, function))
     return done
@@ -131,13 +133,3 @@ def test_the_same_recipe_elsewhere_makes_the_same_model(tmp_path, snapshot, runs
     here, there = (build(Store(str(tmp_path / name)), RECIPE, snapshot) for name in ("here", "there"))
     assert here.uri != there.uri
     assert here.digest == there.digest
-
-
-def test_what_serves_is_an_export_of_a_torch_model_and_the_model_itself_else(store, snapshot, runs):
-    plain = build(store, replace(RECIPE, compress=()), snapshot)
-    assert serve_form(store, plain).runtime == "onnx"
-    compressed = build(store, RECIPE, snapshot)
-    runs.clear()
-    assert serve_form(store, compressed) is compressed
-    assert serve_form(store, plain).runtime == "onnx"
-    assert runs == []
