@@ -72,7 +72,7 @@ def _drift(reference: "pd.DataFrame", current: "pd.DataFrame", project: Project,
     return measure_drift(reference, current, project.spec.monitor, path)
 
 
-drift = task(name="drift", tags={"monitor"})(_drift)
+drift = task(name="drift")(_drift)
 
 
 def _reference(project: Project, champion: Version) -> "pd.DataFrame":

@@ -1,7 +1,8 @@
-"""The stages as Prefect tasks: one table of names, retries, timeouts, caching and tags. The work is in `tasks.build`.
+"""The stages as Prefect tasks: one table of names, retries, timeouts and caching. The work is in `tasks.build`.
 
-A stage's Prefect cache key is the content key its output is stored under, so a rerun with nothing changed shows every
-stage as cached. `collect` looks at the source each time; judging and promoting are never cached.
+A stage is cached by the content of its arguments, so a rerun with nothing changed shows every stage as cached.
+`collect` looks at the source each time; judging and promoting are never cached. Tasks carry no tags: for each tag
+Prefect asks its server for a concurrency slot, and a server on SQLite often answers that only after seconds.
 """
 
 from collections.abc import Callable
@@ -30,8 +31,19 @@ def _identity(name: str, value: Any) -> Any:
 
 
 def _cached(name: str, **options: Any) -> Callable[..., Any]:
-    return task(name=name, cache_key_fn=by_content, persist_result=True, result_serializer="json",
-                log_prints=False, **options)  # fmt: skip
+    """Return what makes a cached task of a stage; a cached record counts only while what it names is in the store."""
+
+    def make(function: Callable[..., Any]) -> Callable[..., Any]:
+        stage = task(name=name, cache_key_fn=by_content, persist_result=True, result_serializer="json",
+                     log_prints=False, **options)(function)  # fmt: skip
+
+        def run(store: Store, *arguments: Any) -> Any:
+            made = stage(store, *arguments)
+            return made if store.holds(made) else stage.with_options(refresh_cache=True)(store, *arguments)
+
+        return run
+
+    return make
 
 
 def _can_pass(task: Any, run: Any, state: State[Any]) -> bool:
@@ -40,15 +52,15 @@ def _can_pass(task: Any, run: Any, state: State[Any]) -> bool:
 
 
 HOUR = 3600
-collect = task(
-    name="collect", retries=2, retry_delay_seconds=5, retry_condition_fn=_can_pass, timeout_seconds=HOUR, tags={"data"}
-)(build.collect)
-collect_feedback = task(name="harvest", tags={"data"})(build.collect_feedback)
-snapshot = _cached("snapshot", tags={"data"})(build.snapshot)
-check = _cached("check", tags={"data"})(build.check)
-clean_rows = _cached("clean", tags={"data"})(build.clean_rows)
-augment_rows = _cached("augment", tags={"data"})(build.augment_rows)
-fit = _cached("fit", tags={"train"}, timeout_seconds=24 * HOUR)(build.fit)
-compress = _cached("compress", tags={"compress"}, timeout_seconds=6 * HOUR)(build.compress)
-score = _cached("score", tags={"measure"}, timeout_seconds=6 * HOUR)(build.score)
-benchmark = _cached("benchmark", tags={"measure"}, timeout_seconds=6 * HOUR)(build.benchmark)
+collect = task(name="collect", retries=2, retry_delay_seconds=5, retry_condition_fn=_can_pass, timeout_seconds=HOUR)(
+    build.collect
+)
+collect_feedback = task(name="harvest")(build.collect_feedback)
+snapshot = _cached("snapshot")(build.snapshot)
+check = _cached("check")(build.check)
+clean_rows = _cached("clean")(build.clean_rows)
+augment_rows = _cached("augment")(build.augment_rows)
+fit = _cached("fit", timeout_seconds=24 * HOUR)(build.fit)
+compress = _cached("compress", timeout_seconds=6 * HOUR)(build.compress)
+score = _cached("score", timeout_seconds=6 * HOUR)(build.score)
+benchmark = _cached("benchmark", timeout_seconds=6 * HOUR)(build.benchmark)

@@ -68,6 +68,11 @@ class Store:
                     self._make(folder, make)
                 return from_json(kind, (folder / RECORD).read_text("utf-8"))
 
+    def holds(self, record: Any) -> bool:
+        """Return whether every file and folder of this store that a record names is still there."""
+        places = [value for value in asdict(record).values() if isinstance(value, str) and value.startswith(self.root)]
+        return all(Path(place).exists() for place in places)
+
     def _make(self, folder: Path, make: Callable[[Path], T]) -> None:
         shutil.rmtree(folder, ignore_errors=True)  # what a killed build left
         folder.mkdir()
