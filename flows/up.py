@@ -63,7 +63,11 @@ def serve(project: Project, ports: Ports, once: bool = False) -> None:
         _check_free(name, port)
     environment = _environment(project, ports)
     running: list[Service] = []
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # a shell starts background jobs, and so their children, deaf to SIGINT
+        signal.signal(number, signal.default_int_handler)
     try:
         _start_all(project, ports, environment, running)
         _print_urls(project, ports)

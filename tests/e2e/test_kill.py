@@ -182,10 +182,15 @@ def test_killed_in_a_promotion_a_plain_rerun_finishes(
 def test_of_two_iterations_at_once_the_second_is_refused(
     spec: Path, project: Project, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    from flows.promote import promote
+
     before = project.registry.aliases()
     with only_one(project):
         for command in ("run", "rollback"):
             told = ratchet_here(capfd, command, spec, "--json").mistake(1, "iteration is running", "wait for it")
             assert f"(process {os.getpid()})" in told
         assert ratchet_here(capfd, "status", spec, "--json").code == 0  # reading needs no lock
+        skipped = promote(str(spec), return_state=True)  # the schedule's: nobody waits for it, so it is no failure
+    assert (skipped.name, skipped.is_completed()) == ("Skipped", True)
+    assert "another iteration is running" in skipped.message
     assert project.registry.aliases() == before
