@@ -63,11 +63,8 @@ def serve(project: Project, ports: Ports, once: bool = False) -> None:
         _check_free(name, port)
     environment = _environment(project, ports)
     running: list[Service] = []
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-    ):  # a shell starts background jobs, and so their children, deaf to SIGINT
-        signal.signal(number, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs deaf to it, and so theirs
     try:
         _start_all(project, ports, environment, running)
         _print_urls(project, ports)
