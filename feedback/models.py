@@ -115,6 +115,19 @@ class Feedback(Base):
     received_at: Mapped[datetime]
 
 
+class GoldenLook(Base):
+    """One look at a golden set, as JSON that its writer understands. Append-only: triggers refuse UPDATE and DELETE."""
+
+    __tablename__ = "golden_look"
+    __table_args__ = (UniqueConstraint("model", "key"), Index("ix_golden_look_model", "model"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    model: Mapped[str]
+    key: Mapped[str]
+    content: Mapped[str] = mapped_column(Text)
+
+
 class Promotion(Base):
     """One phase of one promotion. Append-only: triggers refuse UPDATE and DELETE."""
 

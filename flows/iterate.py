@@ -11,6 +11,7 @@ from pathlib import Path
 from prefect import flow
 
 from feedback.harvest import harvest
+from flows.budget import take_look
 from flows.climb import climb
 from flows.diary import Diary
 from flows.judge import measure, with_scores
@@ -23,6 +24,7 @@ from tasks.build import build, clean_rows
 from tasks.data.rows import values
 from tasks.data.snapshot import read_table
 from tasks.errors import RatchetError
+from tasks.measure.budget import left_after
 from tasks.measure.gate import decide
 from tasks.progress import collect_seconds, timed
 from tasks.records import Scorecard, StepReport, Table, Verdict, to_json
@@ -135,7 +137,9 @@ def final(project: Project, diary: Diary, outcome: Outcome, best: Contender) -> 
     candidates = [references[BASELINE].candidate, references[CHAMPION].candidate, best.candidate]
     cards = measure(project, candidates, outcome.snapshot, "golden", project.spec.benchmark)
     baseline, champion, candidate = (with_scores(card, outcome.snapshot) for card in cards)
-    verdict = decide(candidate, champion, baseline, best.claims, project.spec.gate)
+    look = take_look(project, outcome.snapshot, best.candidate.digest, champion.card.candidate)
+    verdict = decide(candidate, champion, baseline, best.claims, replace(project.spec.gate, alpha=look.level))
+    verdict = replace(verdict, look=look.number, budget_left=left_after(look.number, look.alpha))
     named: dict[str, Scorecard] = dict(zip((BASELINE, CHAMPION, "candidate"), cards, strict=True))
     outcome = replace(outcome, verdict=verdict, cards=named, cleaning=cleaning(project, best, outcome))
     if verdict.decision != "promote":

@@ -12,7 +12,7 @@ from flows.outcome import COLOURS, Outcome
 from tasks.data.rows import values
 from tasks.data.scrub import scrub_text
 from tasks.measure.quality import read_scores
-from tasks.records import Scorecard
+from tasks.records import Scorecard, Verdict
 from tasks.registry import BASELINE, CHAMPION
 
 ROLES = (BASELINE, CHAMPION, "candidate")
@@ -82,6 +82,7 @@ def describe_version(outcome: Outcome, links: Mapping[str, str]) -> str:
         parts += ["Slices", markdown_table(["slice", "rows", *ROLES, "change to champion"], slices)]
     if outcome.verdict.tests:
         parts += ["Tests", markdown_table(["test", "estimate", "interval", "bound", "outcome"], test_rows(outcome))]
+    parts += [budget_line(outcome.verdict)] if outcome.verdict.look else []
     parts += [f"{name}: `{link}`" for name, link in links.items() if link]
     return "\n\n".join(parts)
 
@@ -109,6 +110,16 @@ def test_rows(outcome: Outcome) -> list[list[str]]:
         )
         rows.append([test.name, estimate, f"{low} to {high}", bound, test.outcome])
     return rows
+
+
+def budget_line(verdict: Verdict) -> str:
+    """Return what the verdict's look at golden cost and what is left for later ones; empty where it was no look."""
+    if not verdict.look:
+        return ""
+    return (
+        f"Look {verdict.look} at this golden set, judged at level {verdict.alpha:.4f}; "
+        f"{verdict.budget_left:.4f} of alpha is left for later looks."
+    )
 
 
 def regressions(outcome: Outcome) -> list[dict[str, str]]:
@@ -139,6 +150,7 @@ def write_report(outcome: Outcome, history: Sequence[Outcome], path: Path) -> No
         chart=interval_chart(rows),
         slices=slice_rows(outcome),
         tests=test_rows(outcome),
+        budget=budget_line(outcome.verdict),
         regressions=regressions(outcome),
         history=[past for past in history if past.cards],
         machine=next((card.speed.machine for card in outcome.cards.values() if card.speed), None),

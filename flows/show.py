@@ -99,6 +99,11 @@ def show_status(content: dict[str, Any]) -> None:
     last = content["last_iteration"]
     if last:
         console.print(f"last iteration {last['iteration']}: {last['result']}; {last['reason']}")
+    spent = content["golden_budget"]
+    console.print(
+        f"golden set: {spent['looks']} looks; {spent['left']:.4f} of alpha {spent['alpha']:g} is left, "
+        f"and the next look is judged at level {spent['next_level']:.4f}"
+    )
     if content["waiting_for_review"]:
         console.print(f"waiting for review: {', '.join(content['waiting_for_review'])}", style="yellow")
     console.print(f"production: {content['predictions']} predictions, {content['feedback']} feedback")

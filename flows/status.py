@@ -3,6 +3,7 @@
 from typing import Any
 
 from feedback import ledger
+from flows.budget import budget
 from flows.outcome import Outcome, read_outcomes
 from flows.project import Project, only_one
 from flows.promotion import apply_reviews, finish_promotions, review, waiting_reviews
@@ -16,6 +17,7 @@ def project_status(project: Project) -> dict[str, Any]:
     return {
         "project": project.spec.name,
         "aliases": project.registry.aliases(),
+        "golden_budget": budget(project),
         "waiting_for_review": [version.number for version in waiting_reviews(project)],
         "last_iteration": _brief(outcomes[-1]) if outcomes else None,
         "predictions": counts.predictions,

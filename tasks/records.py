@@ -145,6 +145,21 @@ class Verdict:
     reason: str
     tests: tuple[Test, ...] = ()
     alpha: float = 0.05  # the level this look was judged at
+    look: int = 0  # which look at this golden set it was; 0 where it was none
+    budget_left: float | None = None  # of alpha, for later looks at this golden set
+
+
+@dataclass(frozen=True)
+class GoldenLook:
+    """One comparison on golden, which is paid for from the promotion budget."""
+
+    golden: str  # digest of the golden rows
+    candidate: str
+    champion: str
+    number: int  # from 1, counted since the golden set was refreshed
+    level: float  # what it is judged at
+    alpha: float  # of the whole budget
+    sketch: tuple[str, ...] = ()  # of the rows that the count began with, by which a refreshed set is told; in look 1
 
 
 @dataclass(frozen=True)

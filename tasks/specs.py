@@ -148,9 +148,10 @@ class GateSpec:
     margin: Annotated[float, Field(gt=0, lt=0.5)] = 0.01  # the loss of quality that counts as none
     slice_margin: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     slice_min_rows: Annotated[int, Field(ge=1)] = 50  # smaller slices are reported, not judged
-    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05  # of ever promoting a worse model on one golden set
     min_gain: Annotated[float, Field(gt=0, lt=1)] = 0.1  # a cost claim must save at least this share
     cost_margin: Annotated[float, Field(gt=0, lt=1)] = 0.25  # the extra time per text that a quality claim may cost
+    refresh: Annotated[float, Field(gt=0, le=1)] = 0.5  # the share of new golden rows that restores the budget
     promotion: Literal["auto", "review"] = "auto"
 
 

@@ -1,7 +1,7 @@
 """The gate: paired tests of a candidate against champion and baseline, and the verdict they give. Promotes nothing.
 
 It fails closed: what is missing, not a number, or was measured on other rows or another machine is never promoted.
-The promotion budget (alpha spent over iterations) is not here yet: `decide` takes the level of this look as `alpha`.
+`decide` takes the level of this look as the spec's `alpha`; `tasks.measure.budget` says what a look may spend.
 """
 
 import math

@@ -10,6 +10,7 @@ import pytest
 from feedback.records import FeedbackRow, PredictionRow, delivery
 from flows.outcome import Outcome, read_outcomes
 from flows.project import Project, open_project
+from flows.status import project_status
 from tasks.measure.runtime import load
 from tasks.records import from_json
 from tests.loop_support import make_project, messages, write_csv
@@ -83,7 +84,16 @@ print(json.dumps(model.predict({TEXTS!r})))
 def test_the_reviewer_finds_what_decides_in_the_registry(project: Project) -> None:
     client = project.registry.client
     version = client.get_model_version("tiny", "2")
-    for expected in ("Promote:", "baseline", "champion", "candidate", "channel=chat", "report:", "data docs:"):
+    for expected in (
+        "Look 1 at this golden set",
+        "Promote:",
+        "baseline",
+        "champion",
+        "candidate",
+        "channel=chat",
+        "report:",
+        "data docs:",
+    ):
         assert expected in version.description
     runs = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
@@ -131,6 +141,10 @@ def test_drift_in_production_asks_for_a_turn_that_learns_from_feedback(spec: Pat
     assert [trial.lever for trial in outcome.trials] == ["new-data"]
     assert outcome.result == "promoted", outcome.verdict.reason
     assert outcome.cards["candidate"].quality.mean > outcome.cards["champion"].quality.mean
+    assert outcome.verdict.look == 2  # a few rows of feedback do not make golden a new set
+    assert outcome.verdict.alpha < read_outcomes(project)[1].verdict.alpha < project.spec.gate.alpha
+    spent = project_status(project)["golden_budget"]
+    assert (spent["looks"], spent["left"]) == (2, pytest.approx(outcome.verdict.budget_left))
 
 
 def test_rollback_restores_the_champion_before(spec: Path, project: Project) -> None:

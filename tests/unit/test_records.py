@@ -10,6 +10,7 @@ from pydantic import ValidationError
 import tasks.records
 from tasks.records import (
     Candidate,
+    GoldenLook,
     LeverTrial,
     Scorecard,
     SliceScore,
@@ -49,6 +50,7 @@ RECORDS = [
     LeverTrial("compress", "compress", True, VERDICT, CANDIDATE, CARD),
     Recipe(),
     Lever("plain", compress=()),
+    GoldenLook("g" * 64, "c" * 64, "d" * 64, 1, 0.0247, 0.05, ("0" * 16, "f" * 16)),
 ]
 
 

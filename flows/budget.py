@@ -1,0 +1,39 @@
+"""The promotion budget of a project: its looks at golden, on record in the database. Rule: `tasks.measure.budget`."""
+
+import hashlib
+from typing import Any
+
+from feedback import looks
+from flows.project import Project
+from tasks.data.rows import values
+from tasks.measure.budget import left_after, level_of, next_look
+from tasks.measure.quality import read_split
+from tasks.records import GoldenLook, Snapshot, from_json, to_json
+
+
+def take_look(project: Project, snapshot: Snapshot, candidate: str, champion: str) -> GoldenLook:
+    """Return the look that comparing the two artifacts on golden takes, on record before the comparison is judged."""
+    golden = read_split(snapshot, "golden")
+    rows = [f"{target}\n{text}" for text, target in zip(values(golden, "text"), values(golden, "target"), strict=True)]
+    gate = project.spec.gate
+    look = next_look(taken(project), rows, candidate, champion, gate.alpha, gate.refresh)
+    key = hashlib.sha256(f"{look.golden} {candidate} {champion}".encode()).hexdigest()
+    looks.record(project.database, project.spec.name, key, to_json(look))
+    return look
+
+
+def taken(project: Project) -> list[GoldenLook]:
+    """Return the looks taken at the project's golden sets, oldest first."""
+    return [from_json(GoldenLook, content) for content in looks.read(project.database, project.spec.name)]
+
+
+def budget(project: Project) -> dict[str, Any]:
+    """Return what is left of alpha for the present golden set, as plain data."""
+    history = taken(project)
+    number, alpha = (history[-1].number if history else 0), project.spec.gate.alpha
+    return {
+        "looks": number,
+        "alpha": alpha,
+        "left": left_after(number, alpha),
+        "next_level": level_of(number + 1, alpha),
+    }
