@@ -131,6 +131,7 @@ class Test:
     outcome: Literal["pass", "fail", "unsure"]
     rows: int
     rows_needed: int | None = None  # further rows of this test's own that would pass it; None where none can
+    smallest_shown: float | None = None  # the smallest estimate that these rows would have passed; None where none
     detail: str = ""
 
 

@@ -11,7 +11,15 @@ from typing import Literal
 
 import numpy as np
 
-from tasks.measure.statistics import Difference, check_scores, holm, paired_difference, paired_ratio, rows_needed
+from tasks.measure.statistics import (
+    Difference,
+    check_scores,
+    holm,
+    paired_difference,
+    paired_ratio,
+    rows_needed,
+    smallest_shown,
+)
 from tasks.records import Scorecard, Test, Verdict
 from tasks.specs import GateSpec
 
@@ -118,8 +126,14 @@ def _non_inferior(name: str, candidate: Measured, reference: Measured, spec: Gat
 
 def _difference_test(name: str, estimate: Difference, bound: float, alpha: float) -> Test:
     outcome: Outcome = "pass" if estimate.low > bound else "fail" if estimate.high <= bound else "unsure"
-    needed = rows_needed(estimate, bound, alpha) if outcome == "unsure" else None
-    return Test(name, estimate.value, estimate.low, estimate.high, bound, outcome, estimate.rows, needed)
+    test = Test(name, estimate.value, estimate.low, estimate.high, bound, outcome, estimate.rows)
+    return _with_advice(test, estimate, bound, alpha) if outcome == "unsure" else test
+
+
+def _with_advice(test: Test, estimate: Difference, bound: float, alpha: float) -> Test:
+    """Return the undecided test with what would decide it: more rows, or a larger effect on these."""
+    needed, shown = rows_needed(estimate, bound, alpha), smallest_shown(estimate, bound, alpha)
+    return replace(test, outcome="unsure", rows_needed=needed, smallest_shown=shown)
 
 
 def _slice_tests(candidate: Measured, champion: Measured, spec: GateSpec) -> list[Test]:
@@ -142,8 +156,7 @@ def _slice_tests(candidate: Measured, champion: Measured, spec: GateSpec) -> lis
         if passed or test.outcome == "fail":
             tests.append(replace(test, outcome="pass" if passed else "fail"))
         else:
-            needed = rows_needed(estimate, -spec.slice_margin, spec.alpha / len(masks))
-            tests.append(replace(test, outcome="unsure", rows_needed=needed))
+            tests.append(_with_advice(test, estimate, -spec.slice_margin, spec.alpha / len(masks)))
     return tests
 
 
@@ -205,4 +218,5 @@ def _phrase(test: Test) -> str:
         interval = f"time ratio {test.estimate:.2f}, {test.low:.2f} to {test.high:.2f}"
         return f"{test.name} ({interval}; must stay below {test.bound:.2f})"
     points = [f"{100 * value:+.1f}" for value in (test.estimate, test.low, test.high, test.bound)]
-    return f"{test.name} ({points[0]} points, {points[1]} to {points[2]}; must exceed {points[3]})"
+    shown = "" if test.smallest_shown is None else f", which these rows show from {100 * test.smallest_shown:+.1f} on"
+    return f"{test.name} ({points[0]} points, {points[1]} to {points[2]}; must exceed {points[3]}{shown})"

@@ -167,6 +167,25 @@ def rows_needed(difference: Difference, bound: float, alpha: float) -> int | Non
     return max(1, math.ceil(difference.rows * (z / score) ** 2) - difference.rows)
 
 
+def smallest_shown(difference: Difference, bound: float, alpha: float) -> float | None:
+    """Return the smallest mean difference that as many rows, with as many won or lost in all, show to be above a bound.
+
+    None where even winning all of them would not.
+    """
+    from scipy.optimize import brentq
+
+    discordant, z = difference.won + difference.lost, NormalDist().inv_cdf(1 - alpha)
+
+    def excess(net: float) -> float:
+        return _score((discordant + net) / 2, (discordant - net) / 2, difference.rows, bound) - z
+
+    if excess(discordant) <= 0:
+        return None
+    if excess(-discordant) >= 0:
+        return -discordant / difference.rows
+    return float(brentq(excess, -discordant, discordant, xtol=1e-9)) / difference.rows
+
+
 def holm(p_values: Sequence[float], alpha: float) -> list[bool]:
     """Return which hypotheses Holm's step-down procedure rejects at family-wise level alpha.
 

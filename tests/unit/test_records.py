@@ -30,7 +30,7 @@ CARD = Scorecard("c" * 64, quality((1.0, 0.0, 0.5)), speed())
 VERDICT = Verdict(
     "inconclusive",
     "Inconclusive: the rows cannot tell; käse | \u2028 \U0001f600.",
-    (TEST("quality", 0.01, -0.01, 0.03, 0.0, "unsure", 200, 315, "detail"),),
+    (TEST("quality", 0.01, -0.01, 0.03, 0.0, "unsure", 200, 315, 0.02, "detail"),),
     0.025,
 )
 RECORDS = [

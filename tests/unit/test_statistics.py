@@ -20,6 +20,7 @@ from tasks.measure.statistics import (
     paired_difference,
     paired_ratio,
     rows_needed,
+    smallest_shown,
 )
 from tests.unit.measured import paired_scores
 
@@ -334,3 +335,21 @@ def test_scores_of_different_length_are_refused():
 def test_timings_that_cannot_be_are_refused(candidate, reference, named):
     with pytest.raises(ValueError, match=named):
         paired_ratio(candidate, reference, 0.05)
+
+
+@pytest.mark.parametrize("bound", [-0.02, 0.0])
+@pytest.mark.parametrize("alpha", [0.05, 0.003])
+@pytest.mark.parametrize(("won", "lost"), [(20, 20), (5, 30), (0, 12), (40, 0)])
+def test_the_smallest_difference_shown_is_found_by_trying_all(won, lost, alpha, bound):
+    rows, discordant = 400, won + lost
+    found = smallest_shown(Difference((won - lost) / rows, 0, 0, rows, won, lost), bound, alpha)
+    passing = [
+        (w - (discordant - w)) / rows
+        for w in range(discordant + 1)
+        if paired_difference(*paired_scores(rows, 300, w, discordant - w), alpha).low > bound
+    ]
+    if found is None:
+        assert passing == []
+    else:
+        step = 2 / rows  # one row from lost to won
+        assert min(passing) - step <= found <= min(passing) + 1e-9
