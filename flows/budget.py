@@ -1,23 +1,42 @@
 """The promotion budget of a project: its looks at golden, on record in the database. Rule: `tasks.measure.budget`."""
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from feedback import looks
 from flows.project import Project
 from tasks.data.rows import values
 from tasks.measure.budget import left_after, level_of, next_look
+from tasks.measure.gate import Claim, Measured, decide
 from tasks.measure.quality import read_split
-from tasks.records import GoldenLook, Snapshot, from_json, to_json
+from tasks.records import GoldenLook, Snapshot, Verdict, from_json, to_json
 
 
-def take_look(project: Project, snapshot: Snapshot, candidate: str, champion: str) -> GoldenLook:
-    """Return the look that comparing the two artifacts on golden takes, on record before the comparison is judged."""
+def decide_on_golden(
+    project: Project,
+    snapshot: Snapshot,
+    candidate: Measured,
+    champion: Measured,
+    baseline: Measured | None,
+    claims: Sequence[Claim],
+) -> Verdict:
+    """Return the gate's verdict at the level that this look may spend; the look is on record before it is judged."""
+    look = take_look(project, snapshot, candidate.card.candidate, champion.card.candidate, claims)
+    verdict = decide(candidate, champion, baseline, claims, replace(project.spec.gate, alpha=look.level))
+    return replace(verdict, look=look.number, budget_left=left_after(look.number, look.alpha))
+
+
+def take_look(
+    project: Project, snapshot: Snapshot, candidate: str, champion: str, claims: Sequence[Claim]
+) -> GoldenLook:
+    """Return the look that comparing the two artifacts on golden takes, now on record."""
     golden = read_split(snapshot, "golden")
     rows = [f"{target}\n{text}" for text, target in zip(values(golden, "text"), values(golden, "target"), strict=True)]
     gate = project.spec.gate
-    look = next_look(taken(project), rows, candidate, champion, gate.alpha, gate.refresh)
-    key = hashlib.sha256(f"{look.golden} {candidate} {champion}".encode()).hexdigest()
+    look = next_look(taken(project), rows, candidate, champion, claims, gate.alpha, gate.refresh)
+    key = hashlib.sha256(" ".join([look.golden, candidate, champion, *look.claims]).encode()).hexdigest()
     looks.record(project.database, project.spec.name, key, to_json(look))
     return look
 

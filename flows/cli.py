@@ -148,17 +148,48 @@ def status(spec: SpecPath = Here, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def history(spec: SpecPath = Here, as_json: AsJson = False) -> None:
-    """List the iterations and the promotion ledger."""
+def history(
+    spec: SpecPath = Here,
+    lever: Annotated[str, typer.Option(help="Show what every trial of this lever was worth instead.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """List the iterations and the promotion ledger, or the effects of one lever."""
     _quiet(False)
     from flows.project import open_project
 
     project = open_project(spec)
-    from flows.show import show_history
-    from flows.status import project_history
+    from flows.show import show_effects, show_history
+    from flows.status import lever_effects, project_history
 
+    if lever:
+        effects = lever_effects(project, lever)
+        return _answer(effects, as_json, lambda: show_effects(effects))
     content = project_history(project)
     _answer(content, as_json, lambda: show_history(content))
+
+
+@app.command()
+def gate(
+    candidate: Annotated[str, typer.Argument(help="A version or alias.")],
+    reference: Annotated[str, typer.Argument(help="The version or alias to compare it with.")] = "champion",
+    spec: Annotated[Path, typer.Option(help="The spec, or its folder.")] = Here,
+    claim: Annotated[list[str] | None, typer.Option(help="quality, cost, or both; both if left out.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge two versions on the candidate's golden rows; exit code 0 promote, 1 reject, 3 inconclusive.
+
+    It is a look at the golden set, paid from the promotion budget, and promotes nothing.
+    """
+    _quiet(False)
+    from flows.project import open_project
+
+    project = open_project(spec)
+    from flows.compare import compare
+    from flows.show import show_verdict
+
+    content = compare(project, candidate, reference, tuple(claim or ("quality", "cost")))
+    _answer(content, as_json, lambda: show_verdict(content))
+    raise typer.Exit({"promote": 0, "reject": 1}.get(content["decision"], 3))
 
 
 @app.command()

@@ -47,12 +47,13 @@ def _try(
     claims: tuple[Claim, ...] = CLAIMS[stage]
     candidate = build(stages, project.store, recipe, snapshot)
     timing = quick(project.spec.benchmark) if "cost" in claims else None
-    challenger, defender = measure(project, [candidate, best.candidate], snapshot, "select", timing)
+    challenger, defender = measure(stages, project, [candidate, best.candidate], snapshot, "select", timing)
     spec = project.spec.gate
     verdict = decide(with_scores(challenger, snapshot), with_scores(defender, snapshot), None, claims, spec)
     kept = keep(verdict, claims, spec)
     log.info("lever %s: %s; %s", name, "kept" if kept else "dropped", verdict.reason)
-    trial = LeverTrial(name, stage, kept, verdict, candidate, challenger)
+    size_ratio = candidate.size_bytes / best.candidate.size_bytes
+    trial = LeverTrial(name, stage, kept, verdict, candidate, challenger, size_ratio)
     if not kept:
         return best, trial
     new_claims = tuple(dict.fromkeys((*best.claims, *claims)))

@@ -11,7 +11,7 @@ from pathlib import Path
 from prefect import flow
 
 from feedback.harvest import harvest
-from flows.budget import take_look
+from flows.budget import decide_on_golden
 from flows.climb import climb
 from flows.diary import Diary
 from flows.judge import measure, with_scores
@@ -24,8 +24,6 @@ from tasks.build import build, clean_rows
 from tasks.data.rows import values
 from tasks.data.snapshot import read_table
 from tasks.errors import RatchetError
-from tasks.measure.budget import left_after
-from tasks.measure.gate import decide
 from tasks.progress import collect_seconds, timed
 from tasks.records import Scorecard, StepReport, Table, Verdict, to_json
 from tasks.registry import BASELINE, CHAMPION, VersionRecord
@@ -121,7 +119,7 @@ def gather(project: Project) -> list[Table]:
 def first(project: Project, diary: Diary, outcome: Outcome) -> Outcome:
     """Return the outcome of the first turn: the spec's recipe becomes baseline and champion."""
     contender = Contender(project.spec.recipe, build(stages, project.store, project.spec.recipe, outcome.snapshot))
-    [card] = measure(project, [contender.candidate], outcome.snapshot, "golden", project.spec.benchmark)
+    [card] = measure(stages, project, [contender.candidate], outcome.snapshot, "golden", project.spec.benchmark)
     verdict = Verdict(
         "promote", "The first model: there is nothing to compare it with yet.", (), project.spec.gate.alpha
     )
@@ -135,11 +133,9 @@ def final(project: Project, diary: Diary, outcome: Outcome, best: Contender) -> 
     """Return the outcome after the one look at golden: benchmark, gate and, where it passes, promotion."""
     references = {alias: reference(project, alias) for alias in (BASELINE, CHAMPION)}
     candidates = [references[BASELINE].candidate, references[CHAMPION].candidate, best.candidate]
-    cards = measure(project, candidates, outcome.snapshot, "golden", project.spec.benchmark)
+    cards = measure(stages, project, candidates, outcome.snapshot, "golden", project.spec.benchmark)
     baseline, champion, candidate = (with_scores(card, outcome.snapshot) for card in cards)
-    look = take_look(project, outcome.snapshot, best.candidate.digest, champion.card.candidate)
-    verdict = decide(candidate, champion, baseline, best.claims, replace(project.spec.gate, alpha=look.level))
-    verdict = replace(verdict, look=look.number, budget_left=left_after(look.number, look.alpha))
+    verdict = decide_on_golden(project, outcome.snapshot, candidate, champion, baseline, best.claims)
     named: dict[str, Scorecard] = dict(zip((BASELINE, CHAMPION, "candidate"), cards, strict=True))
     outcome = replace(outcome, verdict=verdict, cards=named, cleaning=cleaning(project, best, outcome))
     if verdict.decision != "promote":

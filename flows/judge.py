@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from flows.project import Project
-from tasks import stages
+from tasks.build import Measuring
 from tasks.measure.gate import Measured
 from tasks.measure.quality import read_scores, slice_masks
 from tasks.records import Candidate, Scorecard, Snapshot
@@ -13,6 +13,7 @@ from tasks.specs import BenchmarkSpec
 
 
 def measure(
+    stages: Measuring,
     project: Project,
     candidates: Sequence[Candidate],
     snapshot: Snapshot,

@@ -132,6 +132,41 @@ def show_history(content: dict[str, Any]) -> None:
     _table("promotion ledger", ["at", "phase", "action", "alias", "version", "who", "evidence"], ledger)
 
 
+def show_effects(effects: list[dict[str, Any]]) -> None:
+    """Print what each trial of a lever was worth."""
+    rows = [
+        [
+            str(e["iteration"]),
+            "kept" if e["kept"] else "dropped",
+            _bounds(e["quality"], 100, "{:+.1f}"),
+            _bounds(e["time_ratio"], 1, "{:.2f}"),
+            f"{e['size_ratio']:.2f}" if e["size_ratio"] else "-",
+            e["reason"],
+        ]
+        for e in effects
+    ]
+    _table("on select, against the best so far", ["#", "", "quality (points)", "time", "size", "reason"], rows)
+
+
+def _bounds(effect: list[float] | None, scale: float, form: str) -> str:
+    if effect is None:
+        return "-"
+    value, low, high = (form.format(scale * number) for number in effect)
+    return f"{value} ({low} to {high})"
+
+
+def show_verdict(content: dict[str, Any]) -> None:
+    """Print a verdict and the tests it stands on."""
+    console.print(content["reason"], style={"promote": "green", "reject": "red"}.get(content["decision"], "yellow"))
+    rows = [
+        [t["name"], f"{t['estimate']:+.4f}", f"{t['low']:+.4f} to {t['high']:+.4f}", f"{t['bound']:+.4f}", t["outcome"]]
+        for t in content["tests"]
+    ]
+    if rows:
+        _table("what the gate tested", ["test", "estimate", "interval", "bound", "outcome"], rows)
+    console.print(content["budget"])
+
+
 def show_review(content: dict[str, Any]) -> None:
     """Print what was applied and what still waits."""
     for done in content["applied"]:

@@ -194,6 +194,13 @@ class Stages(Protocol):
     compress: Callable[..., Any]
 
 
+class Measuring(Protocol):
+    """The stages that measure: the functions of this module, or the Prefect tasks made from them."""
+
+    score: Callable[..., Any]
+    benchmark: Callable[..., Any]
+
+
 def build(stages: Stages, store: Store, recipe: Recipe, snapshot: Snapshot) -> Candidate:
     """Return the model that the recipe makes of the snapshot, whatever of it is stored already reused."""
     rows = stages.clean_rows(store, snapshot, recipe.clean)

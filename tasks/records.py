@@ -157,6 +157,7 @@ class GoldenLook:
     golden: str  # digest of the golden rows
     candidate: str
     champion: str
+    claims: tuple[str, ...]  # sorted
     number: int  # from 1, counted since the golden set was refreshed
     level: float  # what it is judged at
     alpha: float  # of the whole budget
@@ -173,6 +174,7 @@ class LeverTrial:
     verdict: Verdict
     candidate: Candidate
     card: Scorecard
+    size_ratio: float | None = None  # of the artifact, to the best one before
 
 
 def to_json(record: Any) -> str:

@@ -36,7 +36,13 @@ def left_after(number: int, alpha: float) -> float:
 
 
 def next_look(
-    taken: Sequence[GoldenLook], rows: Iterable[str], candidate: str, champion: str, alpha: float, refresh: float
+    taken: Sequence[GoldenLook],
+    rows: Iterable[str],
+    candidate: str,
+    champion: str,
+    claims: Iterable[str],
+    alpha: float,
+    refresh: float,
 ) -> GoldenLook:
     """Return the look that a comparison takes, after those taken: the same one where this comparison was made before.
 
@@ -45,14 +51,15 @@ def next_look(
     """
     hashes = sorted(hashlib.sha256(row.encode("utf-8", "surrogatepass")).hexdigest()[:16] for row in rows)
     golden = hashlib.sha256("".join(hashes).encode()).hexdigest()
+    comparison = (golden, candidate, champion, tuple(sorted(claims)))
     for look in taken:
-        if (look.golden, look.candidate, look.champion) == (golden, candidate, champion):
+        if (look.golden, look.candidate, look.champion, look.claims) == comparison:
             return look
     begun = next((look for look in reversed(taken) if look.number == 1), None)
     if begun is None or _share_new(hashes, begun.sketch) >= refresh:
-        return GoldenLook(golden, candidate, champion, 1, level_of(1, alpha), alpha, tuple(hashes[:SKETCH_ROWS]))
+        return GoldenLook(*comparison, 1, level_of(1, alpha), alpha, tuple(hashes[:SKETCH_ROWS]))
     number = taken[-1].number + 1
-    return GoldenLook(golden, candidate, champion, number, level_of(number, alpha), alpha)
+    return GoldenLook(*comparison, number, level_of(number, alpha), alpha)
 
 
 def _share_new(hashes: Sequence[str], sketch: Sequence[str]) -> float:

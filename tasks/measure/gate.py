@@ -218,5 +218,5 @@ def _phrase(test: Test) -> str:
         interval = f"time ratio {test.estimate:.2f}, {test.low:.2f} to {test.high:.2f}"
         return f"{test.name} ({interval}; must stay below {test.bound:.2f})"
     points = [f"{100 * value:+.1f}" for value in (test.estimate, test.low, test.high, test.bound)]
-    shown = "" if test.smallest_shown is None else f", which these rows show from {100 * test.smallest_shown:+.1f} on"
+    shown = "" if test.smallest_shown is None else f", for which these rows need {100 * test.smallest_shown:+.1f}"
     return f"{test.name} ({points[0]} points, {points[1]} to {points[2]}; must exceed {points[3]}{shown})"

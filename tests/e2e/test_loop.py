@@ -13,6 +13,7 @@ from flows.project import Project, open_project
 from flows.status import project_status
 from tasks.measure.runtime import load
 from tasks.records import from_json
+from tests.e2e.commands import ratchet_here
 from tests.loop_support import make_project, messages, write_csv
 
 TEXTS = ["money back please", "parcel late"]
@@ -113,6 +114,30 @@ def test_the_ledger_tells_every_move(project: Project) -> None:
     assert ledger.unfinished(project.database, "tiny") == []
 
 
+def test_two_versions_are_judged_by_hand_at_the_price_of_a_look(
+    spec: Path, project: Project, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = project_status(project)["golden_budget"]
+    again = ratchet_here(capfd, "gate", "2", "baseline", "--spec", spec, "--json")
+    assert (again.code, json.loads(again.out)["look"]) == (0, 1), again  # the comparison that promoted it: paid already
+    assert project_status(project)["golden_budget"] == before
+    worse = ratchet_here(capfd, "gate", "1", "--claim", "quality", "--spec", spec, "--json")
+    assert (worse.code, json.loads(worse.out)["decision"]) == (1, "reject"), worse
+    assert project_status(project)["golden_budget"]["looks"] == before["looks"] + 1
+    assert project.registry.aliases()["champion"] == "2"
+    ratchet_here(capfd, "gate", "2", "champion", "--spec", spec, "--json").mistake(2, "are one model")
+    ratchet_here(capfd, "gate", "7", "--spec", spec, "--json").mistake(2, "no version 7", "known: ")
+    ratchet_here(capfd, "gate", "1", "--claim", "size", "--spec", spec, "--json").mistake(2, "--claim size", "quality")
+
+
+def test_the_effect_of_a_lever_is_on_record(spec: Path, project: Project, capfd: pytest.CaptureFixture[str]) -> None:
+    [effect] = json.loads(ratchet_here(capfd, "history", spec, "--lever", "retrain", "--json").out)
+    assert effect["kept"] and effect["quality"][0] > effect["quality"][1] > 0
+    [effect] = json.loads(ratchet_here(capfd, "history", spec, "--lever", "compress", "--json").out)
+    assert effect["size_ratio"] < 1 and len(effect["time_ratio"]) == 3
+    ratchet_here(capfd, "history", spec, "--lever", "shrink", "--json").mistake(2, "'shrink'", "compress, retrain")
+
+
 def test_drift_in_production_asks_for_a_turn_that_learns_from_feedback(spec: Path, project: Project) -> None:
     from flows.monitor import monitor
 
@@ -141,10 +166,10 @@ def test_drift_in_production_asks_for_a_turn_that_learns_from_feedback(spec: Pat
     assert [trial.lever for trial in outcome.trials] == ["new-data"]
     assert outcome.result == "promoted", outcome.verdict.reason
     assert outcome.cards["candidate"].quality.mean > outcome.cards["champion"].quality.mean
-    assert outcome.verdict.look == 2  # a few rows of feedback do not make golden a new set
+    assert outcome.verdict.look == 3  # a few rows of feedback do not make golden a new set
     assert outcome.verdict.alpha < read_outcomes(project)[1].verdict.alpha < project.spec.gate.alpha
     spent = project_status(project)["golden_budget"]
-    assert (spent["looks"], spent["left"]) == (2, pytest.approx(outcome.verdict.budget_left))
+    assert (spent["looks"], spent["left"]) == (3, pytest.approx(outcome.verdict.budget_left))
 
 
 def test_rollback_restores_the_champion_before(spec: Path, project: Project) -> None:

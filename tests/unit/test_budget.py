@@ -16,7 +16,7 @@ def walk(sets, alpha=0.05, refresh=0.5):
     """Return the looks at golden sets one after another, each with a candidate of its own."""
     taken = []
     for number, rows in enumerate(sets):
-        taken.append(next_look(taken, rows, f"candidate-{number}", "champion", alpha, refresh))
+        taken.append(next_look(taken, rows, f"candidate-{number}", "champion", ("quality",), alpha, refresh))
     return taken
 
 
@@ -54,10 +54,11 @@ def test_looks_at_one_set_are_counted_and_each_costs_less():
 def test_the_same_comparison_on_the_same_rows_is_the_same_look(rows, rng):
     [first] = walk([rows])
     rng.shuffle(rows)
-    again = next_look([first], rows, first.candidate, first.champion, 0.05, 0.5)
-    assert again == first
-    assert next_look([first], rows, "another", first.champion, 0.05, 0.5).number == 2
-    assert next_look([first], rows, first.candidate, "another", 0.05, 0.5).number == 2
+    comparison = [first.candidate, first.champion, first.claims]
+    assert next_look([first], rows, *comparison, 0.05, 0.5) == first
+    for place, other in enumerate(["another", "another", ("cost", "quality")]):
+        changed = [*comparison[:place], other, *comparison[place + 1 :]]
+        assert next_look([first], rows, *changed, 0.05, 0.5).number == 2
 
 
 @quick

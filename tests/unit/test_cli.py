@@ -12,7 +12,7 @@ import yaml
 
 HEAVY = ("torch", "prefect", "mlflow", "transformers", "pandas", "evidently", "datasets", "great_expectations")
 COMMANDS = (
-    "init", "run", "demo", "status", "history", "review", "rollback", "monitor", "up", "doctor", "schema",
+    "init", "run", "demo", "status", "history", "gate", "review", "rollback", "monitor", "up", "doctor", "schema",
 )  # fmt: skip
 NEEDS_SPEC = ("run", "status", "history", "review", "rollback", "monitor", "up")
 LIGHT = (
