@@ -101,7 +101,7 @@ def show_status(content: dict[str, Any]) -> None:
         console.print(f"last iteration {last['iteration']}: {last['result']}; {last['reason']}")
     spent = content["golden_budget"]
     console.print(
-        f"golden set: {spent['looks']} looks; {spent['left']:.4f} of alpha {spent['alpha']:g} is left, "
+        f"golden set: looks taken {spent['looks']}; {spent['left']:.4f} of alpha {spent['alpha']:g} is left, "
         f"and the next look is judged at level {spent['next_level']:.4f}"
     )
     if content["waiting_for_review"]:
