@@ -8,7 +8,7 @@ from flows.judge import measure, with_scores
 from flows.project import Project, only_one
 from flows.reports import budget_line
 from tasks import build
-from tasks.errors import ArtifactError, ReviewError
+from tasks.errors import ReviewError
 from tasks.measure.gate import Claim
 from tasks.records import Verdict
 from tasks.registry import VersionRecord
@@ -19,7 +19,7 @@ def compare(project: Project, candidate: str, reference: str, claims: tuple[str,
 
     Raises:
         ReviewError: a name is neither a version nor an alias, both are one model, or a claim is unknown.
-        ArtifactError: the candidate's snapshot is not in the store any more.
+        ArtifactError: an artifact or the candidate's snapshot is missing or changed.
     """
     unknown = set(claims) - set(get_args(Claim))
     if unknown:
@@ -39,9 +39,6 @@ def _record(project: Project, name: str) -> VersionRecord:
 
 def _judge(project: Project, first: VersionRecord, second: VersionRecord, claims: tuple[Claim, ...]) -> Verdict:
     snapshot = first.snapshot
-    try:
-        cards = measure(build, project, [first.candidate, second.candidate], snapshot, "golden", project.spec.benchmark)
-    except FileNotFoundError as error:
-        raise ArtifactError(f"{snapshot.uri}: the candidate's data is gone; `ratchet run` makes it again") from error
+    cards = measure(build, project, [first.candidate, second.candidate], snapshot, "golden", project.spec.benchmark)
     judged, against = (with_scores(card, snapshot) for card in cards)
     return decide_on_golden(project, snapshot, judged, against, None, claims)
