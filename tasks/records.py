@@ -158,7 +158,8 @@ class GoldenLook:
     candidate: str
     champion: str
     claims: tuple[str, ...]  # sorted
-    number: int  # from 1, counted since the golden set was refreshed
+    begun: str  # digest of the golden rows that the count began with
+    number: int  # from 1, in this count
     level: float  # what it is judged at
     alpha: float  # of the whole budget
     sketch: tuple[str, ...] = ()  # of the rows that the count began with, by which a refreshed set is told; in look 1

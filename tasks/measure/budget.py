@@ -46,8 +46,9 @@ def next_look(
 ) -> GoldenLook:
     """Return the look that a comparison takes, after those taken: the same one where this comparison was made before.
 
-    The count starts anew on a refreshed golden set: when at least the share `refresh` of its rows were not in the set
-    that the present count began with. `rows` identify the golden rows; their content counts, not their order.
+    A count starts anew on a refreshed golden set: when at least the share `refresh` of its rows are new against every
+    set that a count began with, so that going back to a set that was used up restores nothing. `rows` identify the
+    golden rows; their content counts, not their order.
     """
     hashes = sorted(hashlib.sha256(row.encode("utf-8", "surrogatepass")).hexdigest()[:16] for row in rows)
     golden = hashlib.sha256("".join(hashes).encode()).hexdigest()
@@ -55,11 +56,12 @@ def next_look(
     for look in taken:
         if (look.golden, look.candidate, look.champion, look.claims) == comparison:
             return look
-    begun = next((look for look in reversed(taken) if look.number == 1), None)
-    if begun is None or _share_new(hashes, begun.sketch) >= refresh:
-        return GoldenLook(*comparison, 1, level_of(1, alpha), alpha, tuple(hashes[:SKETCH_ROWS]))
-    number = taken[-1].number + 1
-    return GoldenLook(*comparison, number, level_of(number, alpha), alpha)
+    begins = [look for look in reversed(taken) if look.number == 1]
+    begun = next((look.golden for look in begins if _share_new(hashes, look.sketch) < refresh), None)
+    if begun is None:
+        return GoldenLook(*comparison, golden, 1, level_of(1, alpha), alpha, tuple(hashes[:SKETCH_ROWS]))
+    number = 1 + max(look.number for look in taken if look.begun == begun)
+    return GoldenLook(*comparison, begun, number, level_of(number, alpha), alpha)
 
 
 def _share_new(hashes: Sequence[str], sketch: Sequence[str]) -> float:

@@ -76,6 +76,11 @@ def test_a_set_cannot_be_refreshed_a_little_each_time():
     assert numbers == [*range(1, 11), 1, 2]  # at 100 new of 200 rows
 
 
+def test_going_back_to_a_used_set_restores_nothing():
+    old, new = ["a", "b", "c"], ["d", "e", "f"]
+    assert [look.number for look in walk([old, old, new, old, new, old])] == [1, 2, 1, 3, 2, 4]
+
+
 @pytest.mark.parametrize("share_new", [0.0, 0.4, 0.6, 1.0])
 def test_of_a_large_set_a_sketch_tells_the_share_of_new_rows(share_new):
     rows = 20 * SKETCH_ROWS

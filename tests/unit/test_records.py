@@ -50,7 +50,7 @@ RECORDS = [
     LeverTrial("compress", "compress", True, VERDICT, CANDIDATE, CARD),
     Recipe(),
     Lever("plain", compress=()),
-    GoldenLook("g" * 64, "c" * 64, "d" * 64, ("cost", "quality"), 1, 0.0247, 0.05, ("0" * 16, "f" * 16)),
+    GoldenLook("g" * 64, "c" * 64, "d" * 64, ("cost", "quality"), "g" * 64, 1, 0.0247, 0.05, ("0" * 16, "f" * 16)),
 ]
 
 
