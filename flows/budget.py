@@ -9,9 +9,12 @@ from feedback import looks
 from flows.project import Project
 from tasks.data.rows import values
 from tasks.measure.budget import left_after, level_of, next_look
-from tasks.measure.gate import Claim, Measured, decide
+from tasks.measure.evidence import Claim, Measured
+from tasks.measure.gate import decide
 from tasks.measure.quality import read_split
 from tasks.records import GoldenLook, Snapshot, Verdict, from_json, to_json
+
+WORN = 0.01  # the share of alpha below which a look can hardly show anything: from the ninth look on
 
 
 def decide_on_golden(
@@ -55,4 +58,15 @@ def budget(project: Project) -> dict[str, Any]:
         "alpha": alpha,
         "left": left_after(number, alpha),
         "next_level": level_of(number + 1, alpha),
+        "advice": advice(number),
     }
+
+
+def advice(number: int) -> str:
+    """Return what to do about a golden set after so many looks; empty while the next one may still spend enough."""
+    if level_of(number + 1, 0.5) / 0.5 >= WORN:  # of any alpha
+        return ""
+    return (
+        f"This golden set is worn out: the next look may spend less than {100 * WORN:g} % of alpha, so that only large "
+        "gains can be shown. Refresh it: let feedback add rows (data.feedback) or name new ones in data.source."
+    )

@@ -1,13 +1,13 @@
 """The `ratchet` command. Each command imports what it needs when it runs, so that `--help` answers at once."""
 
 import json
-import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
+
+from flows.terminal import answer, fail, quiet
 
 app = typer.Typer(
     add_completion=False,
@@ -19,7 +19,6 @@ SpecPath = Annotated[Path, typer.Argument(help="The spec, or the folder that hol
 AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON on standard output.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show what every library logs.")]
 Here = Path("ratchet.yaml")
-PIPELINE_MODULES = ("prefect", "mlflow", "torch", "transformers", "pyarrow", "pandas", "evidently", "jinja2")
 
 
 def main() -> None:
@@ -32,51 +31,7 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
     except Exception as error:
-        _fail(error)
-
-
-def _fail(error: Exception) -> NoReturn:
-    from feedback.errors import FeedbackError
-    from tasks.errors import RatchetError, UserError
-
-    describe_usage = getattr(error, "format_message", None)  # of a usage error, whose class Typer keeps to itself
-    if describe_usage is not None:
-        _stop(f"{describe_usage().rstrip('.')} ({_help_of(error)} lists what there is)", 2)
-    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in PIPELINE_MODULES:
-        _stop(f"{error.name} is not installed; this needs more: pip install -c constraints.txt '.[pipeline]'", 1)
-    if not isinstance(error, RatchetError | FeedbackError):
-        raise error
-    _stop(str(error), 2 if isinstance(error, UserError) else 1)
-
-
-def _help_of(error: Any) -> str:
-    context = getattr(error, "ctx", None)
-    return f"`{context.command_path if context else 'ratchet'} --help`"
-
-
-def _stop(message: str, code: int) -> NoReturn:
-    """Write the message as one line and exit."""
-    sys.stderr.write(f"ratchet: {' '.join(message.split())}\n")
-    sys.exit(code)
-
-
-def _answer(content: Any, as_json: bool, draw: Callable[[], None]) -> None:
-    if as_json:
-        sys.stdout.write(json.dumps(content, indent=1, sort_keys=True) + "\n")
-    else:
-        draw()
-
-
-def _quiet(verbose: bool) -> None:
-    """Keep the libraries' logs off the terminal unless asked for."""
-    import logging
-
-    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(name)s: %(message)s")
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
-    os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "flows,tasks,monitoring,feedback")
-    if not verbose:
-        for name in ("flows", "tasks", "monitoring", "feedback", "great_expectations", "onnx_ir", "onnxscript"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+        fail(error)
 
 
 @app.command()
@@ -86,7 +41,7 @@ def init(folder: Annotated[Path, typer.Argument(help="The folder to make.")], as
 
     written = write_project(folder)
     told = "\n".join(f"wrote {path}" for path in written)
-    _answer(
+    answer(
         {"written": [str(path) for path in written]},
         as_json,
         lambda: typer.echo(f"{told}\nnext: ratchet run {folder}"),
@@ -101,7 +56,7 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Run one iteration: build, measure, judge and, where the gate says so, promote."""
-    _quiet(verbose)
+    quiet(verbose)
     from flows.project import check_space, open_project
 
     project = open_project(spec)
@@ -114,7 +69,7 @@ def run(
         from flows.iterate import iterate
 
         outcome_json = iterate(str(project.spec_path), trigger)
-    _answer(json.loads(outcome_json), as_json, lambda: show_outcome(outcome_json))
+    answer(json.loads(outcome_json), as_json, lambda: show_outcome(outcome_json))
 
 
 @app.command()
@@ -124,19 +79,19 @@ def demo(
     as_json: AsJson = False, verbose: Verbose = False,
 ) -> None:  # fmt: skip
     """Play the whole loop on an embedded example: baseline, better and cheaper, drift, won back."""
-    _quiet(verbose)
+    quiet(verbose)
     from flows.demo import play
     from flows.show import progress_bars, show_demo
 
     with progress_bars(hidden=as_json) as tell:
         story = play(folder, seed, tell)
-    _answer(story, as_json, lambda: show_demo(story))
+    answer(story, as_json, lambda: show_demo(story))
 
 
 @app.command()
 def status(spec: SpecPath = Here, as_json: AsJson = False) -> None:
     """Say who is champion, what waits for review, and what production sent."""
-    _quiet(False)
+    quiet(False)
     from flows.project import open_project
 
     project = open_project(spec)  # a mistake in the spec answers before the libraries load; so in every command
@@ -144,7 +99,7 @@ def status(spec: SpecPath = Here, as_json: AsJson = False) -> None:
     from flows.status import project_status
 
     content = project_status(project)
-    _answer(content, as_json, lambda: show_status(content))
+    answer(content, as_json, lambda: show_status(content))
 
 
 @app.command()
@@ -154,18 +109,19 @@ def history(
     as_json: AsJson = False,
 ) -> None:
     """List the iterations and the promotion ledger, or the effects of one lever."""
-    _quiet(False)
+    quiet(False)
     from flows.project import open_project
 
     project = open_project(spec)
+    from flows.effects import lever_effects
     from flows.show import show_effects, show_history
-    from flows.status import lever_effects, project_history
+    from flows.status import project_history
 
     if lever:
         effects = lever_effects(project, lever)
-        return _answer(effects, as_json, lambda: show_effects(effects))
+        return answer(effects, as_json, lambda: show_effects(effects))
     content = project_history(project)
-    _answer(content, as_json, lambda: show_history(content))
+    answer(content, as_json, lambda: show_history(content))
 
 
 @app.command()
@@ -180,7 +136,7 @@ def gate(
 
     It is a look at the golden set, paid from the promotion budget, and promotes nothing.
     """
-    _quiet(False)
+    quiet(False)
     from flows.project import open_project
 
     project = open_project(spec)
@@ -188,8 +144,28 @@ def gate(
     from flows.show import show_verdict
 
     content = compare(project, candidate, reference, tuple(claim or ("quality", "cost")))
-    _answer(content, as_json, lambda: show_verdict(content))
+    answer(content, as_json, lambda: show_verdict(content))
     raise typer.Exit({"promote": 0, "reject": 1}.get(content["decision"], 3))
+
+
+@app.command()
+def profile(
+    version: Annotated[str, typer.Argument(help="A version or alias.")] = "champion",
+    spec: Annotated[Path, typer.Option(help="The spec, or its folder.")] = Here,
+    batch_size: Annotated[int, typer.Option(min=1, max=4096, help="Texts in each call.")] = 1,
+    seconds: Annotated[float, typer.Option(min=0.1, max=600, help="About how long to watch.")] = 3.0,
+    as_json: AsJson = False,
+) -> None:
+    """Show where the time of a version goes: its parts, its top operators, what bounds it, and a trace."""
+    quiet(False)
+    from flows.project import open_project
+
+    project = open_project(spec)
+    from flows.profile import profile_version
+    from flows.show import show_profile
+
+    content = profile_version(project, version, batch_size, seconds)
+    answer(content, as_json, lambda: show_profile(content))
 
 
 @app.command()
@@ -202,7 +178,7 @@ def review(
     as_json: AsJson = False,
 ) -> None:
     """Decide on a version that waits for a review, and apply every decision made here or in MLflow."""
-    _quiet(False)
+    quiet(False)
     from flows.project import open_project
 
     project = open_project(spec)
@@ -210,7 +186,7 @@ def review(
     from flows.status import decide_review
 
     content = decide_review(project, version, approve, reject, reviewer)
-    _answer(content, as_json, lambda: show_review(content))
+    answer(content, as_json, lambda: show_review(content))
 
 
 @app.command()
@@ -220,7 +196,7 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Make the champion before the present one champion again."""
-    _quiet(False)
+    quiet(False)
     from flows.project import only_one, open_project
 
     project = open_project(spec)
@@ -230,14 +206,14 @@ def rollback(
     with only_one(project):
         finish_promotions(project)
         move = roll_back(project, reason)
-    _answer({"from": move.from_version, "to": move.to_version, "reason": reason}, as_json,
+    answer({"from": move.from_version, "to": move.to_version, "reason": reason}, as_json,
             lambda: typer.echo(f"champion is version {move.to_version} again (was {move.from_version})"))  # fmt: skip
 
 
 @app.command()
 def monitor(spec: SpecPath = Here, as_json: AsJson = False, verbose: Verbose = False) -> None:
     """Compare the latest production window with the champion's reference; on drift, emit the event."""
-    _quiet(verbose)
+    quiet(verbose)
     from flows.project import open_project
 
     project = open_project(spec)
@@ -248,7 +224,7 @@ def monitor(spec: SpecPath = Here, as_json: AsJson = False, verbose: Verbose = F
     from flows.monitor import monitor as watch
 
     content = json.loads(watch(str(project.spec_path)))
-    _answer(content, as_json, lambda: show_watch(content))
+    answer(content, as_json, lambda: show_watch(content))
 
 
 @app.command()
@@ -260,7 +236,7 @@ def up(
     check: Annotated[bool, typer.Option("--check", help="Stop as soon as everything answers.")] = False,
 ) -> None:
     """Start Prefect, MLflow, the webhook and a worker with the schedules on loopback; Ctrl-C stops them all."""
-    _quiet(False)
+    quiet(False)
     from flows.project import open_project
 
     project = open_project(spec)
@@ -272,12 +248,12 @@ def up(
 @app.command()
 def doctor(spec: SpecPath = Here, as_json: AsJson = False) -> None:
     """Check this machine and, where there is a spec, the project; exit code 1 when something is missing."""
-    _quiet(False)
+    quiet(False)
     from flows.doctor import examine
     from flows.show import show_findings
 
     findings = examine(spec)
-    _answer(findings, as_json, lambda: show_findings(findings))
+    answer(findings, as_json, lambda: show_findings(findings))
     if not all(finding["ok"] for finding in findings):
         raise typer.Exit(1)
 

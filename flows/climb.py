@@ -1,16 +1,23 @@
-"""Trying levers one after another: each is built on the best so far, judged on `select`, and kept or dropped."""
+"""Trying levers one after another: each is built on the best so far, judged on `select`, and kept or dropped.
+
+Which levers are tried, and in what order, follows from the effects that earlier iterations found.
+"""
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from flows.judge import measure, with_scores
+from flows.effects import plan_iteration
+from flows.judge import measure
 from flows.outcome import Contender
 from flows.project import Project
 from tasks import stages
 from tasks.build import build, quick
-from tasks.levers import CLAIMS, in_order, pull, stage_of
-from tasks.measure.gate import Claim, decide, keep
+from tasks.levers import CLAIMS, pull, stage_of
+from tasks.measure.evidence import Claim
+from tasks.measure.gate import decide, keep
+from tasks.measure.quality import with_scores
 from tasks.progress import report_progress
 from tasks.records import LeverTrial, Snapshot
 from tasks.specs import Lever, Recipe
@@ -29,8 +36,11 @@ def climb(
     if new_data:
         best, trial = _try(project, best, champion.recipe, "new-data", "data", snapshot)
         trials.append(trial)
-    for number, lever in enumerate(in_order(levers), start=1):
-        report_progress(f"lever {lever.name}", number, len(levers) + 1)
+    plan = plan_iteration(project, levers)
+    for name, reason in plan.rested.items():
+        log.info("lever %s: %s", name, reason)
+    for number, lever in enumerate(plan.order, start=1):
+        report_progress(f"lever {lever.name}", number, len(plan.order) + 1)
         recipe = pull(lever, best.recipe)
         if recipe == best.recipe:
             log.info("lever %s changes nothing", lever.name)
@@ -45,15 +55,18 @@ def _try(
 ) -> tuple[Contender, LeverTrial]:
     """Return the better of the two contenders, and the trial of the second."""
     claims: tuple[Claim, ...] = CLAIMS[stage]
+    started = time.monotonic()
     candidate = build(stages, project.store, recipe, snapshot)
     timing = quick(project.spec.benchmark) if "cost" in claims else None
     challenger, defender = measure(stages, project, [candidate, best.candidate], snapshot, "select", timing)
     spec = project.spec.gate
-    verdict = decide(with_scores(challenger, snapshot), with_scores(defender, snapshot), None, claims, spec)
+    mine, its = (with_scores(card, snapshot.out_of_scope) for card in (challenger, defender))
+    verdict = decide(mine, its, None, claims, spec)
     kept = keep(verdict, claims, spec)
     log.info("lever %s: %s; %s", name, "kept" if kept else "dropped", verdict.reason)
     size_ratio = candidate.size_bytes / best.candidate.size_bytes
-    trial = LeverTrial(name, stage, kept, verdict, candidate, challenger, size_ratio)
+    seconds = round(time.monotonic() - started, 3)
+    trial = LeverTrial(name, stage, kept, verdict, candidate, challenger, size_ratio, seconds)
     if not kept:
         return best, trial
     new_claims = tuple(dict.fromkeys((*best.claims, *claims)))

@@ -4,12 +4,13 @@ from dataclasses import asdict
 from typing import Any, cast, get_args
 
 from flows.budget import decide_on_golden
-from flows.judge import measure, with_scores
+from flows.judge import measure
 from flows.project import Project, only_one
 from flows.reports import budget_line
 from tasks import build
 from tasks.errors import ReviewError
-from tasks.measure.gate import Claim
+from tasks.measure.evidence import Claim
+from tasks.measure.quality import with_scores
 from tasks.records import Verdict
 from tasks.registry import VersionRecord
 
@@ -40,5 +41,5 @@ def _record(project: Project, name: str) -> VersionRecord:
 def _judge(project: Project, first: VersionRecord, second: VersionRecord, claims: tuple[Claim, ...]) -> Verdict:
     snapshot = first.snapshot
     cards = measure(build, project, [first.candidate, second.candidate], snapshot, "golden", project.spec.benchmark)
-    judged, against = (with_scores(card, snapshot) for card in cards)
+    judged, against = (with_scores(card, snapshot.out_of_scope) for card in cards)
     return decide_on_golden(project, snapshot, judged, against, None, claims)

@@ -121,12 +121,11 @@ def card_metrics(card: Scorecard) -> dict[str, float]:
             "throughput_b1_per_s": speed.throughput_b1_per_s,
             "throughput_batch_per_s": speed.throughput_batch_per_s,
             "latency_p50_ms": speed.latency_p50_ms,
-            "latency_p95_ms": speed.latency_p95_ms,
             "peak_memory_bytes": speed.peak_memory_bytes,
             "size_bytes": speed.size_bytes,
         }
-        if speed.latency_p99_ms is not None:
-            metrics["latency_p99_ms"] = speed.latency_p99_ms
+        tail = {"latency_p95_ms": speed.latency_p95_ms, "latency_p99_ms": speed.latency_p99_ms}
+        metrics |= {name: value for name, value in tail.items() if value is not None}
     return {_metric_name(name): value for name, value in metrics.items()}
 
 

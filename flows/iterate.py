@@ -14,7 +14,8 @@ from feedback.harvest import harvest
 from flows.budget import decide_on_golden
 from flows.climb import climb
 from flows.diary import Diary
-from flows.judge import measure, with_scores
+from flows.judge import measure
+from flows.monitor import last_watch
 from flows.outcome import Contender, Outcome, inputs_digest, next_number, nothing_changed, utc_now, write_outcome
 from flows.project import Project, check_space, only_one, open_project
 from flows.promotion import finish_promotions, offer, set_baseline
@@ -24,6 +25,8 @@ from tasks.build import build, clean_rows
 from tasks.data.rows import values
 from tasks.data.snapshot import read_table
 from tasks.errors import RatchetError
+from tasks.measure.profile import Profile
+from tasks.measure.quality import with_scores
 from tasks.progress import collect_seconds, timed
 from tasks.records import Scorecard, StepReport, Table, Verdict, to_json
 from tasks.registry import BASELINE, CHAMPION, VersionRecord
@@ -79,7 +82,7 @@ def turn(project: Project, diary: Diary) -> Outcome:
     diary.log_trials(trials)
     outcome = replace(outcome, trials=tuple(trials), changed=best.levers)
     if best.candidate.digest == champion.candidate.digest:
-        reason = "No lever improved the champion on select." if trials else "No lever changes the champion's recipe."
+        reason = "No lever improved the champion on select." if trials else "No lever that does not rest changes it."
         return replace(outcome, verdict=Verdict("reject", reason, (), spec.gate.alpha))
     return final(project, diary, outcome, best)
 
@@ -98,6 +101,7 @@ def see(project: Project, diary: Diary) -> Outcome:
         trigger=diary.trigger,
         checks=stages.check(store, snapshot, spec.data.checks),
         feedback_rows=sum(source.rows for source in sources[1:]),
+        drift=watch.report.reason if diary.trigger == "drift" and (watch := last_watch(project)) else "",
     )
 
 
@@ -123,7 +127,8 @@ def first(project: Project, diary: Diary, outcome: Outcome) -> Outcome:
     verdict = Verdict(
         "promote", "The first model: there is nothing to compare it with yet.", (), project.spec.gate.alpha
     )
-    outcome = replace(outcome, result="baseline", verdict=verdict, cards={BASELINE: card, CHAMPION: card})
+    outcome = replace(outcome, result="baseline", verdict=verdict, cards={BASELINE: card, CHAMPION: card},
+                      profile=profile(project, contender, outcome))  # fmt: skip
     version, record = diary.register(outcome, contender, card)
     set_baseline(project, version, record)
     return replace(outcome, version=version.number, champion_version=version.number)
@@ -134,10 +139,11 @@ def final(project: Project, diary: Diary, outcome: Outcome, best: Contender) -> 
     references = {alias: reference(project, alias) for alias in (BASELINE, CHAMPION)}
     candidates = [references[BASELINE].candidate, references[CHAMPION].candidate, best.candidate]
     cards = measure(stages, project, candidates, outcome.snapshot, "golden", project.spec.benchmark)
-    baseline, champion, candidate = (with_scores(card, outcome.snapshot) for card in cards)
+    baseline, champion, candidate = (with_scores(card, outcome.snapshot.out_of_scope) for card in cards)
     verdict = decide_on_golden(project, outcome.snapshot, candidate, champion, baseline, best.claims)
     named: dict[str, Scorecard] = dict(zip((BASELINE, CHAMPION, "candidate"), cards, strict=True))
-    outcome = replace(outcome, verdict=verdict, cards=named, cleaning=cleaning(project, best, outcome))
+    outcome = replace(outcome, verdict=verdict, cards=named, cleaning=cleaning(project, best, outcome),
+                      profile=profile(project, best, outcome))  # fmt: skip
     if verdict.decision != "promote":
         diary.log_candidate(best, cards[2], verdict)
         return replace(outcome, result="rejected" if verdict.decision == "reject" else "inconclusive")
@@ -145,6 +151,14 @@ def final(project: Project, diary: Diary, outcome: Outcome, best: Contender) -> 
     result = offer(project, version, record)
     outcome = replace(outcome, result=result, version=version.number)
     return replace(outcome, champion_version=version.number) if result == "promoted" else outcome
+
+
+def profile(project: Project, contender: Contender, outcome: Outcome) -> Profile:
+    """Return where the contender's time goes."""
+    found: Profile = stages.profile(
+        project.store, contender.candidate, outcome.snapshot, "select", project.spec.benchmark
+    )
+    return found
 
 
 def cleaning(project: Project, contender: Contender, outcome: Outcome) -> tuple[StepReport, ...]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from prefect import flow, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from pydantic import TypeAdapter
 
 from feedback.records import PredictionRow
 from flows.events import emit_drift
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
+
+LAST = "last-watch.json"  # in the project's state: what an iteration that drift asked for tells in its report
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ def monitor(spec: str = "ratchet.yaml") -> str:
         create_link_artifact(
             Path(watch.report.report_uri).as_uri(), key=f"{key}-drift-report", link_text="Drift report"
         )
+    _keep(project, watch)
     if watch.report.drifted:
         emit_drift(project.spec.name, str(project.spec_path), drift_alert(watch.report))
     return json.dumps(asdict(watch))
@@ -66,6 +70,18 @@ def look(project: Project) -> Watch:
     report = drift(_reference(project, champion), _production(rows, project.spec.data.slices), project, path)
     log.info("monitor: %s", report.reason)
     return Watch(champion.number, report)
+
+
+def last_watch(project: Project) -> Watch | None:
+    """Return what the monitor saw last; None where it never looked."""
+    path = project.state / LAST
+    return TypeAdapter(Watch).validate_json(path.read_text("utf-8")) if path.is_file() else None
+
+
+def _keep(project: Project, watch: Watch) -> None:
+    partial = (project.state / LAST).with_suffix(".partial")
+    partial.write_text(json.dumps(asdict(watch)), "utf-8")
+    partial.rename(project.state / LAST)
 
 
 def _drift(reference: "pd.DataFrame", current: "pd.DataFrame", project: Project, path: Path) -> DriftReport:

@@ -12,7 +12,8 @@ from typing import Literal
 
 from flows.project import Project
 from tasks.data.validate import ValidationReport
-from tasks.measure.gate import Claim
+from tasks.measure.evidence import Claim
+from tasks.measure.profile import Profile
 from tasks.records import Candidate, LeverTrial, Scorecard, Snapshot, StepReport, Verdict, from_json, to_json
 from tasks.specs import Recipe
 from tasks.store import CODE, code_digest
@@ -53,6 +54,8 @@ class Outcome:
     cleaning: tuple[StepReport, ...] = ()
     checks: ValidationReport | None = None
     feedback_rows: int = 0
+    drift: str = ""  # what the monitor saw when it asked for this iteration
+    profile: Profile | None = None  # where the time of the model that was judged goes
     seconds: dict[str, float] = field(default_factory=dict)  # by stage, and "total"
     report_uri: str = ""
 
@@ -60,7 +63,7 @@ class Outcome:
 def inputs_digest(project: Project, snapshot: Snapshot) -> str:
     """Return the SHA-256 of the snapshot, the stages' code, and what the spec says about making and judging models."""
     spec = project.spec
-    parts = [asdict(part) for part in (spec.recipe, spec.gate, spec.benchmark)] + [
+    parts = [asdict(part) for part in (spec.recipe, spec.gate, spec.benchmark, spec.quality)] + [
         asdict(lever) for lever in spec.levers
     ]
     return hashlib.sha256(

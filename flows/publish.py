@@ -1,4 +1,4 @@
-"""Publishing an outcome: the HTML report, the same in MLflow, and artifacts in the Prefect UI."""
+"""Publishing an outcome: the HTML report, the same and its figures in MLflow, and artifacts in the Prefect UI."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,9 +7,14 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from prefect.context import FlowRunContext
 
 from flows.diary import Diary, card_metrics
+from flows.drawings import draw, draw_quality_effects, draw_time_effects
+from flows.effects import effects_of, plan_iteration
+from flows.figures import standalone
 from flows.outcome import Outcome, read_outcomes
+from flows.page import write_report
 from flows.project import Project
-from flows.reports import comparison, describe_version, test_rows, write_report
+from flows.recipes import recipe_changes
+from flows.reports import comparison, describe_slices, describe_version, test_rows
 from tasks.records import to_json
 
 
@@ -17,7 +22,10 @@ def publish(project: Project, diary: Diary, outcome: Outcome) -> Outcome:
     """Return the outcome with its report written, logged to MLflow and linked in Prefect."""
     path = project.report_path(outcome.iteration)
     outcome = replace(outcome, report_uri=str(path))
-    write_report(outcome, [*read_outcomes(project), outcome], path)
+    history = [*read_outcomes(project), outcome]
+    rested = plan_iteration(project, project.spec.levers).rested
+    write_report(outcome, history, path, rested, recipe_changes(project, outcome))
+    figures = {f"figures/{name}.svg": text for name, text in figure_files(outcome, history).items()}
     folders = {"data_docs": Path(outcome.checks.docs).parent} if outcome.checks else {}
     metrics = {
         f"{role}.{name}": value for role, card in outcome.cards.items() for name, value in card_metrics(card).items()
@@ -26,12 +34,23 @@ def publish(project: Project, diary: Diary, outcome: Outcome) -> Outcome:
         diary.run_id,
         params={"result": outcome.result, "reason": outcome.verdict.reason, "changed": ", ".join(outcome.changed)},
         metrics=metrics,
-        texts={"report.html": path.read_text("utf-8"), "ratchet/outcome.json": to_json(outcome)},
+        texts={"report.html": path.read_text("utf-8"), "ratchet/outcome.json": to_json(outcome), **figures},
         folders=folders,
     )
     if FlowRunContext.get() is not None:
         _show_in_prefect(project, outcome)
     return outcome
+
+
+def figure_files(outcome: Outcome, history: list[Outcome]) -> dict[str, str]:
+    """Return the iteration's figures and one of every lever by name, each an SVG file of its own."""
+    effects = effects_of(history)
+    figures = draw(outcome, history)
+    for lever in dict.fromkeys(effect.lever for effect in effects):
+        trials = [effect for effect in effects if effect.lever == lever]
+        figures[f"lever-{lever}"] = draw_quality_effects(trials)
+        figures[f"lever-{lever}-time"] = draw_time_effects(trials)
+    return {name: standalone(figure) for name, figure in figures.items() if figure}
 
 
 def _show_in_prefect(project: Project, outcome: Outcome) -> None:
@@ -47,6 +66,9 @@ def _show_in_prefect(project: Project, outcome: Outcome) -> None:
         names = ("test", "estimate", "interval", "bound", "outcome")
         tests = [dict(zip(names, row, strict=True)) for row in test_rows(outcome)]
         create_table_artifact(tests, key=f"{key}-tests", description="what the gate tested")
+    slices = describe_slices(outcome)
+    if slices:
+        create_markdown_artifact(slices, key=f"{key}-slices", description="slices of golden, judged ones first")
     create_link_artifact(Path(outcome.report_uri).as_uri(), key=f"{key}-report", link_text="HTML report")
     if outcome.checks:
         create_link_artifact(Path(outcome.checks.docs).as_uri(), key=f"{key}-data-docs", link_text="Data Docs")

@@ -1,22 +1,26 @@
-"""What people read: comparison tables, the registry's description and the self-contained HTML report of an iteration.
+"""What people read of an outcome as text: comparison tables and the registry's description.
 
-Texts of rows are scrubbed of PII before they are shown. Measures and decides nothing.
+Texts of rows are scrubbed of PII before they are shown. Measures and decides nothing; the HTML is `flows.page`'s.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from flows.outcome import COLOURS, Outcome
+from flows.budget import advice
+from flows.outcome import Outcome
 from tasks.data.rows import values
 from tasks.data.scrub import scrub_text
+from tasks.measure.comparisons import RATIOS
 from tasks.measure.quality import read_scores
-from tasks.records import Scorecard, Verdict
+from tasks.records import MetricScore, Scorecard, Test, Verdict
 from tasks.registry import BASELINE, CHAMPION
 
 ROLES = (BASELINE, CHAMPION, "candidate")
 REGRESSIONS = 10
+LOWER_IS_BETTER = ("ece", "brier", "cost")  # their values are no shares, so they are not shown as per cent
+SLICE_TEST = re.compile(r"slice (.+) is (?:no|not shown) worse than the champion's", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,29 @@ class Row:
     size_ratio: float | None
 
 
+@dataclass(frozen=True)
+class SliceRow:
+    """One slice in a comparison."""
+
+    name: str
+    rows: int
+    means: dict[str, float]  # by role, in [0, 1]
+    test: Test | None  # the gate's; None where the slice is reported and not judged
+
+    @property
+    def family(self) -> str:
+        """Return what kind of slice it is: a column's name, label, length, language, found, robust."""
+        return self.name.split("=")[0]
+
+    @property
+    def change(self) -> float | None:
+        """Return candidate - champion in points; None where one of them lacks the slice."""
+        if self.test:
+            return 100 * self.test.estimate
+        both = "candidate" in self.means and CHAMPION in self.means
+        return 100 * (self.means["candidate"] - self.means[CHAMPION]) if both else None
+
+
 def comparison(outcome: Outcome) -> list[Row]:
     """Return one row per model measured on golden, costs also as ratios to the baseline."""
     base = outcome.cards.get(BASELINE)
@@ -44,20 +71,25 @@ def comparison(outcome: Outcome) -> list[Row]:
 
 def _row(role: str, card: Scorecard, base: Scorecard | None) -> Row:
     quality, speed = card.quality, card.speed
-    shown = f"{100 * quality.mean:.1f} % ({100 * quality.low:.1f} to {100 * quality.high:.1f})"
+    shown = share(MetricScore(quality.mean, quality.low, quality.high))
     if speed is None:
         return Row(role, shown, quality.low, quality.mean, quality.high, "-", None, "-", "-", "-", None)
     other = base.speed if base else None
     faster = speed.throughput_b1_per_s / other.throughput_b1_per_s if other else None
     smaller = speed.size_bytes / other.size_bytes if other else None
-    p99 = f"{speed.latency_p99_ms:.1f}" if speed.latency_p99_ms is not None else "-"
+    latencies = (speed.latency_p50_ms, speed.latency_p95_ms, speed.latency_p99_ms)
     return Row(
         role, shown, quality.low, quality.mean, quality.high,
         f"{speed.throughput_b1_per_s:.0f}/s" + (f" ({faster:.2f}x)" if faster else ""), faster,
-        f"{speed.latency_p50_ms:.1f} / {speed.latency_p95_ms:.1f} / {p99} ms",
+        " / ".join("-" if latency is None else f"{latency:.1f}" for latency in latencies) + " ms",
         f"{speed.peak_memory_bytes / 1e6:.0f} MB",
         f"{speed.size_bytes / 1e6:.1f} MB" + (f" ({smaller:.2f}x)" if smaller else ""), smaller,
     )  # fmt: skip
+
+
+def share(score: MetricScore) -> str:
+    """Return a score in [0, 1] as per cent with its interval."""
+    return f"{100 * score.value:.1f} % ({100 * score.low:.1f} to {100 * score.high:.1f})"
 
 
 def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -71,15 +103,16 @@ def _cell(value: Any) -> str:
 
 
 def describe_version(outcome: Outcome, links: Mapping[str, str]) -> str:
-    """Return the Markdown that a reviewer decides from: verdict, comparison, slices, tests, links."""
+    """Return the Markdown that a reviewer decides from: verdict, comparison, metrics, slices, tests, links."""
     table = markdown_table(
         ["model", "accuracy (95 %)", "batch-1 throughput", "p50 / p95 / p99", "memory", "size"],
         [[r.role, r.quality, r.throughput, r.latency, r.memory, r.size] for r in comparison(outcome)],
     )
     parts = [f"**{outcome.verdict.reason}**", f"Changed: {', '.join(outcome.changed) or 'the first model'}", table]
-    slices = slice_rows(outcome)
-    if slices:
-        parts += ["Slices", markdown_table(["slice", "rows", *ROLES, "change to champion"], slices)]
+    metrics = metric_rows(outcome)
+    if len(metrics) > 1:
+        parts += ["Metrics (95 %)", markdown_table(["metric", *roles_in(outcome)], metrics)]
+    parts += [part for part in (describe_slices(outcome),) if part]
     if outcome.verdict.tests:
         parts += ["Tests", markdown_table(["test", "estimate", "interval", "bound", "outcome"], test_rows(outcome))]
     parts += [budget_line(outcome.verdict)] if outcome.verdict.look else []
@@ -87,24 +120,88 @@ def describe_version(outcome: Outcome, links: Mapping[str, str]) -> str:
     return "\n\n".join(parts)
 
 
-def slice_rows(outcome: Outcome) -> list[list[str]]:
-    """Return per slice: rows, mean of each model, change of the candidate against the champion in points."""
-    present = [role for role in ROLES if role in outcome.cards]
-    if "candidate" not in present:
+def describe_slices(outcome: Outcome) -> str:
+    """Return the slices as Markdown, judged ones first; empty where there are none."""
+    rows = slice_rows(outcome)
+    if not rows:
+        return ""
+    headers = ["slice", "rows", *roles_in(outcome), "change to champion", "gate"]
+    return "Slices\n\n" + markdown_table(headers, rows)
+
+
+def roles_in(outcome: Outcome) -> list[str]:
+    """Return the roles that were measured on golden: baseline, champion, candidate."""
+    return [role for role in ROLES if role in outcome.cards]
+
+
+def metric_rows(outcome: Outcome, per_label: bool = False) -> list[list[str]]:
+    """Return per metric its name and every model's value with its 95 % interval.
+
+    The metric that the gate judges by comes first. F1 of single labels is left out, or with `per_label` all there is.
+    """
+    cards = [outcome.cards[role] for role in roles_in(outcome)]
+    if not cards:
         return []
-    rows = []
-    for name, shown in outcome.cards["candidate"].quality.slices.items():
-        means = [outcome.cards[role].quality.slices[name].mean for role in present]
-        change = 100 * (means[present.index("candidate")] - means[present.index(CHAMPION)])
-        rows.append([name, str(shown.rows), *(f"{100 * mean:.1f} %" for mean in means), f"{change:+.1f}"])
-    return rows
+    scores = [_metrics(card) for card in cards]
+    names = [name for name in dict.fromkeys(name for found in scores for name in found) if ("[" in name) == per_label]
+    return [[_metric_name(name), *(_metric(name, found.get(name)) for found in scores)] for name in names]
+
+
+def _metrics(card: Scorecard) -> dict[str, MetricScore]:
+    quality = card.quality
+    return {**{quality.metric: MetricScore(quality.mean, quality.low, quality.high)}, **quality.metrics}
+
+
+def _metric_name(name: str) -> str:
+    return f"{name} (lower is better)" if name in LOWER_IS_BETTER else name
+
+
+def _metric(name: str, score: MetricScore | None) -> str:
+    if score is None:
+        return "-"
+    if name in LOWER_IS_BETTER:
+        return f"{score.value:.3f} ({score.low:.3f} to {score.high:.3f})"
+    return share(score)
+
+
+def slices(outcome: Outcome) -> list[SliceRow]:
+    """Return the slices of the model that the outcome is about: judged ones first, the worst change first."""
+    present = roles_in(outcome)
+    if not present:
+        return []
+    tests = {found[1]: test for test in outcome.verdict.tests if (found := SLICE_TEST.fullmatch(test.name))}
+    rows = [
+        _slice(outcome, name, score.rows, tests.get(name))
+        for name, score in outcome.cards[present[-1]].quality.slices.items()
+    ]
+    return sorted(rows, key=lambda row: (row.test is None, 0.0 if row.change is None else row.change))
+
+
+def _slice(outcome: Outcome, name: str, rows: int, test: Test | None) -> SliceRow:
+    known = {role: outcome.cards[role].quality.slices.get(name) for role in roles_in(outcome)}
+    means = {role: score.mean for role, score in known.items() if score is not None}
+    return SliceRow(name, rows, means, test)
+
+
+def slice_rows(outcome: Outcome) -> list[list[str]]:
+    """Return per slice: rows, mean of each model, change of the candidate against the champion in points, outcome."""
+    return [
+        [
+            row.name,
+            str(row.rows),
+            *(f"{100 * row.means[role]:.1f} %" if role in row.means else "-" for role in roles_in(outcome)),
+            "-" if row.change is None else f"{row.change:+.1f}",
+            row.test.outcome if row.test else "not judged",
+        ]
+        for row in slices(outcome)
+    ]
 
 
 def test_rows(outcome: Outcome) -> list[list[str]]:
     """Return the gate's tests as text: points for quality, ratios for cost."""
     rows = []
     for test in outcome.verdict.tests:
-        scale, form = (1.0, "{:.3f}") if test.name.startswith("cost") else (100.0, "{:+.2f}")
+        scale, form = (1.0, "{:.3f}") if test.name in RATIOS else (100.0, "{:+.2f}")
         estimate, low, high, bound = (
             form.format(scale * value) for value in (test.estimate, test.low, test.high, test.bound)
         )
@@ -118,8 +215,8 @@ def budget_line(verdict: Verdict) -> str:
         return ""
     return (
         f"Look {verdict.look} at this golden set, judged at level {verdict.alpha:.4f}; "
-        f"{verdict.budget_left:.4f} of alpha is left for later looks."
-    )
+        f"{verdict.budget_left:.4f} of alpha is left for later looks. {advice(verdict.look)}"
+    ).rstrip()
 
 
 def regressions(outcome: Outcome) -> list[dict[str, str]]:
@@ -135,43 +232,3 @@ def regressions(outcome: Outcome) -> list[dict[str, str]]:
     for row in worse[:REGRESSIONS]:
         found.append({"text": scrub_text(texts[row]), "expected": targets[row], "answered": outputs[row]})
     return found
-
-
-def write_report(outcome: Outcome, history: Sequence[Outcome], path: Path) -> None:
-    """Write the self-contained HTML report of an iteration."""
-    from jinja2 import Environment, FileSystemLoader
-
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True)
-    rows = comparison(outcome)
-    html = environment.get_template("report.html").render(
-        outcome=outcome,
-        colour=COLOURS[outcome.result],
-        rows=rows,
-        chart=interval_chart(rows),
-        slices=slice_rows(outcome),
-        tests=test_rows(outcome),
-        budget=budget_line(outcome.verdict),
-        regressions=regressions(outcome),
-        history=[past for past in history if past.cards],
-        machine=next((card.speed.machine for card in outcome.cards.values() if card.speed), None),
-    )
-    partial = path.with_suffix(".partial")
-    partial.write_text(html, "utf-8")
-    partial.rename(path)
-
-
-def interval_chart(rows: Sequence[Row]) -> dict[str, Any]:
-    """Return positions in percent of the chart's width for each model's interval, and the axis' ends."""
-    if not rows:
-        return {}
-    low, high = min(row.low for row in rows), max(row.high for row in rows)
-    start, end = max(0.0, low - 0.02), min(1.0, high + 0.02)
-
-    def place(value: float) -> float:
-        return 100 * (value - start) / (end - start)
-
-    bars = [
-        {"role": r.role, "low": place(r.low), "mean": place(r.mean), "high": place(r.high), "text": r.quality}
-        for r in rows
-    ]
-    return {"bars": bars, "start": start, "end": end}

@@ -104,6 +104,10 @@ def show_status(content: dict[str, Any]) -> None:
         f"golden set: looks taken {spent['looks']}; {spent['left']:.4f} of alpha {spent['alpha']:g} is left, "
         f"and the next look is judged at level {spent['next_level']:.4f}"
     )
+    if spent["advice"]:
+        console.print(spent["advice"], style="yellow")
+    for name, reason in content["rested"].items():
+        console.print(f"lever {name}: {reason}")
     if content["waiting_for_review"]:
         console.print(f"waiting for review: {', '.join(content['waiting_for_review'])}", style="yellow")
     console.print(f"production: {content['predictions']} predictions, {content['feedback']} feedback")
@@ -141,11 +145,12 @@ def show_effects(effects: list[dict[str, Any]]) -> None:
             _bounds(e["quality"], 100, "{:+.1f}"),
             _bounds(e["time_ratio"], 1, "{:.2f}"),
             f"{e['size_ratio']:.2f}" if e["size_ratio"] else "-",
+            f"{e['seconds']:.0f} s" if e["seconds"] is not None else "-",
             e["reason"],
         ]
         for e in effects
     ]
-    _table("on select, against the best so far", ["#", "", "quality (points)", "time", "size", "reason"], rows)
+    _table("on select, against the best so far", ["#", "", "quality (points)", "time", "size", "took", "reason"], rows)
 
 
 def _bounds(effect: list[float] | None, scale: float, form: str) -> str:
@@ -165,6 +170,36 @@ def show_verdict(content: dict[str, Any]) -> None:
     if rows:
         _table("what the gate tested", ["test", "estimate", "interval", "bound", "outcome"], rows)
     console.print(content["budget"])
+
+
+def show_profile(content: dict[str, Any]) -> None:
+    """Print where a version's time goes, what bounds it and how to open its trace."""
+    parts, products, seconds = content["parts"], content["products"], content["seconds_per_text"]
+    rows = [
+        [name, f"{100 * share:.1f} %", f"{1000 * share * seconds:.3f}"]
+        for name, share in (("tokenize", parts["tokenize"]), ("model", parts["model"]), ("python", parts["python"]))
+    ]
+    console.print(
+        f"version {content['version']} ({content['runtime']}): {1 / seconds:.0f} texts/s; batch size "
+        f"{content['batch_size']}, threads {content['threads']}, texts {content['texts']}"
+    )
+    _table("parts of a call", ["part", "share", "ms per text"], rows)
+    operators = [
+        [o["name"], f"{100 * o['share']:.1f} %", f"{o['calls']:.0f}", f"{o['mean_us']:.0f}"]
+        for o in content["operators"]
+    ]
+    _table("operators", ["operator", "of the model's time", "runs per call", "us each"], operators)
+    if products:
+        roofs = products["roofs"]
+        console.print(
+            f"matrix products ({products['precision']}): {products['gflop_per_s']:.0f} GFLOP/s and "
+            f"{products['gb_per_s']:.1f} GB/s; this machine reached {roofs['gflop_per_s']:.0f} and "
+            f"{roofs['gb_per_s']:.1f}"
+        )
+    console.print(content["sentence"], style="bold", highlight=False)
+    console.print(
+        f"trace: {content['trace_uri']} (open it at https://ui.perfetto.dev)", soft_wrap=True, highlight=False
+    )
 
 
 def show_review(content: dict[str, Any]) -> None:

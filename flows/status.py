@@ -4,12 +4,11 @@ from typing import Any
 
 from feedback import ledger
 from flows.budget import budget
+from flows.effects import plan_iteration
 from flows.outcome import Outcome, read_outcomes
 from flows.project import Project, only_one
 from flows.promotion import apply_reviews, finish_promotions, review, waiting_reviews
 from tasks.errors import ReviewError
-from tasks.measure.gate import COST_GAIN, COST_KEPT, QUALITY_KEPT
-from tasks.records import LeverTrial
 
 
 def project_status(project: Project) -> dict[str, Any]:
@@ -20,6 +19,7 @@ def project_status(project: Project) -> dict[str, Any]:
         "project": project.spec.name,
         "aliases": project.registry.aliases(),
         "golden_budget": budget(project),
+        "rested": plan_iteration(project, project.spec.levers).rested,
         "waiting_for_review": [version.number for version in waiting_reviews(project)],
         "last_iteration": _brief(outcomes[-1]) if outcomes else None,
         "predictions": counts.predictions,
@@ -50,35 +50,6 @@ def project_history(project: Project) -> dict[str, Any]:
             }
             for entry in entries
         ],
-    }
-
-
-def lever_effects(project: Project, lever: str) -> list[dict[str, Any]]:
-    """Return what each trial of a lever was worth on `select`, oldest first: effects with their one-sided bounds.
-
-    Raises:
-        ReviewError: no iteration ever tried a lever of that name.
-    """
-    outcomes = read_outcomes(project)
-    found = [_effect(outcome, trial) for outcome in outcomes for trial in outcome.trials if trial.lever == lever]
-    if not found:
-        tried = sorted({trial.lever for outcome in outcomes for trial in outcome.trials})
-        raise ReviewError(f"no iteration tried a lever {lever!r}; tried: {', '.join(tried) or 'none yet'}")
-    return found
-
-
-def _effect(outcome: Outcome, trial: LeverTrial) -> dict[str, Any]:
-    tests = {test.name: test for test in trial.verdict.tests}
-    quality, cost = tests.get(QUALITY_KEPT), tests.get(COST_GAIN) or tests.get(COST_KEPT)
-    return {
-        "iteration": outcome.iteration,
-        "stage": trial.stage,
-        "kept": trial.kept,
-        "quality": [quality.estimate, quality.low, quality.high] if quality else None,
-        "time_ratio": [cost.estimate, cost.low, cost.high] if cost else None,
-        "size_ratio": trial.size_ratio,
-        "decision": trial.verdict.decision,
-        "reason": trial.verdict.reason,
     }
 
 

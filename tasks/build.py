@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from serving.predictors import file_sha256
 from tasks.compress.pipeline import compress_pass
 from tasks.data.augment import augment
 from tasks.data.clean import clean
@@ -20,11 +21,14 @@ from tasks.data.sources import read_source
 from tasks.data.split import assign_feedback_splits, assign_splits, check_leakage
 from tasks.data.validate import ValidateSpec, ValidationReport, validate
 from tasks.measure.machine import describe_machine
-from tasks.measure.memory import measure_peak_memory
-from tasks.measure.quality import measure_quality, read_split
+from tasks.measure.memory import measure_fresh_process
+from tasks.measure.profile import Profile
+from tasks.measure.profile import profile as profile_calls
+from tasks.measure.quality import measure_quality, read_split, read_verified
+from tasks.measure.slices import all_masks
 from tasks.measure.speed import measure_speed
-from tasks.records import Candidate, Quality, Snapshot, Speed, Table
-from tasks.specs import AugmentMethod, BenchmarkSpec, CleanStep, CompressPass, DataSpec, Recipe
+from tasks.records import Candidate, FreshProcess, Quality, Snapshot, Speed, Table
+from tasks.specs import AugmentMethod, BenchmarkSpec, CleanStep, CompressPass, DataSpec, QualitySpec, Recipe
 from tasks.store import Store, cache_key
 from tasks.train.finetune import FineTune, base_identity, finetune
 
@@ -42,10 +46,11 @@ class SpeedTable:
 
 
 @dataclass(frozen=True)
-class PeakMemory:
-    """The most resident memory that a serving process held."""
+class SliceTable:
+    """The slices of an evaluation set: a Parquet file with a Boolean column for each, named `family:name`."""
 
-    size_bytes: int
+    uri: str
+    digest: str  # SHA-256 of the file
 
 
 def collect(store: Store, root: str, spec: DataSpec) -> Table:
@@ -98,7 +103,7 @@ def snapshot(store: Store, sources: Sequence[Table], spec: DataSpec) -> Snapshot
             tables.append(
                 assign_feedback_splits(rows, golden=part.golden, select=part.select, valid=part.valid, seed=shares.seed)
             )
-        table = make_snapshot_table(tables, labelled=True)
+        table = make_snapshot_table(tables, labelled=True, out_of_scope=spec.out_of_scope)
         if len(tables) > 1:
             table, _ = check_leakage(table, "drop")
         digest = write_table(table, folder / "snapshot.parquet")
@@ -111,6 +116,7 @@ def snapshot(store: Store, sources: Sequence[Table], spec: DataSpec) -> Snapshot
             labels=tuple(sorted(train)),
             slices=spec.slices,
             parents=tuple(source.digest for source in sources),
+            out_of_scope=spec.out_of_scope,
         )
 
     return store.build("snapshot", cache_key("snapshot", sources, spec), Snapshot, make)
@@ -212,14 +218,32 @@ def build(stages: Stages, store: Store, recipe: Recipe, snapshot: Snapshot) -> C
     return candidate
 
 
-def score(store: Store, candidate: Candidate, snapshot: Snapshot, split: str) -> Quality:
+def slices(store: Store, snapshot: Snapshot, split: str) -> SliceTable:
+    """Return which rows of a split are in which slice, by family: the same for every model."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    def make(folder: Path) -> SliceTable:
+        table = read_split(snapshot, split)
+        columns = {name: values(table, name) for name in snapshot.slices}
+        families = all_masks(values(table, "text"), values(table, "target"), columns)
+        named = {f"{family}:{name}": mask for family, masks in families.items() for name, mask in masks.items()}
+        path = folder / "slices.parquet"
+        pq.write_table(pa.table(named), path)
+        return SliceTable(str(path), file_sha256(path))
+
+    return store.build("slices", cache_key("slices", snapshot, split), SliceTable, make)
+
+
+def score(store: Store, candidate: Candidate, snapshot: Snapshot, split: str, spec: QualitySpec) -> Quality:
     """Return the candidate's scores on every row of a split."""
-    return store.build(
-        "score",
-        cache_key("score", candidate, snapshot, split),
-        Quality,
-        lambda folder: measure_quality(candidate, snapshot, split, folder),
-    )
+
+    def make(folder: Path) -> Quality:
+        found = slices(store, snapshot, split)
+        masks = read_verified(found.uri, found.digest)
+        return measure_quality(candidate, snapshot, split, spec, masks, cache_key("score", found, spec), folder)
+
+    return store.build("score", cache_key("score", candidate, snapshot, split, spec), Quality, make)
 
 
 def benchmark(
@@ -229,20 +253,31 @@ def benchmark(
     unique = list({candidate.digest: candidate for candidate in candidates}.values())
 
     def make(_: Path) -> SpeedTable:
-        memory = [peak_memory(store, candidate).size_bytes for candidate in unique]
-        speeds = measure_speed(unique, memory, values(read_split(snapshot, split), "text"), spec)
+        fresh = [fresh_process(store, candidate) for candidate in unique]
+        speeds = measure_speed(unique, fresh, values(read_split(snapshot, split), "text"), spec)
         return SpeedTable({candidate.digest: speed for candidate, speed in zip(unique, speeds, strict=True)})
 
     key = cache_key("benchmark", unique, snapshot, split, spec, describe_machine(spec.threads))
     return store.build("benchmark", key, SpeedTable, make)
 
 
-def peak_memory(store: Store, candidate: Candidate) -> PeakMemory:
-    """Return the peak memory of a process that serves the candidate; unlike its speed, no other load disturbs it."""
+def fresh_process(store: Store, candidate: Candidate) -> FreshProcess:
+    """Return the peak memory and cold start of a process that serves the candidate; measured once on a machine."""
     key = cache_key("memory", candidate, describe_machine())
-    return store.build("memory", key, PeakMemory, lambda _: PeakMemory(measure_peak_memory(candidate)))
+    return store.build("memory", key, FreshProcess, lambda _: measure_fresh_process(candidate))
+
+
+def profile(store: Store, candidate: Candidate, snapshot: Snapshot, split: str, spec: BenchmarkSpec) -> Profile:
+    """Return where the candidate's time goes on texts of the split; its trace lies in the store."""
+    machine = describe_machine(spec.threads)
+
+    def make(folder: Path) -> Profile:
+        texts = values(read_split(snapshot, split), "text")
+        return profile_calls(candidate, texts, folder / "trace.json", threads=machine.threads)
+
+    return store.build("profile", cache_key("profile", candidate, snapshot, split, machine), Profile, make)
 
 
 def quick(spec: BenchmarkSpec) -> BenchmarkSpec:
-    """Return a shorter benchmark for screening levers: a quarter of the samples, ten blocks at least."""
-    return replace(spec, samples=max(50, spec.samples // 4), blocks=max(10, spec.blocks // 2))
+    """Return a shorter benchmark for screening levers: a quarter of the samples, no grid and no open loop."""
+    return replace(spec, samples=max(50, spec.samples // 4), grid_batches=(), arrivals=0)

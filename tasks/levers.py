@@ -1,9 +1,13 @@
-"""Levers: one change to a recipe each, in the order of the stages they touch. Builds and measures nothing."""
+"""Levers: one change to a recipe each, and in what order they are tried. Builds and measures nothing.
+
+The order follows the stages that the levers touch; within a stage, what was never tried comes first (explore), then
+what gained most per minute in earlier iterations (exploit). What was clearly worse again and again rests for a while.
+"""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from tasks.measure.gate import Claim
+from tasks.measure.evidence import Claim
 from tasks.specs import Lever, Recipe
 
 STAGES = ("clean", "augment", "train", "compress")
@@ -14,6 +18,28 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
     "train": ("quality",),
     "compress": ("cost",),
 }
+REST_AFTER = 3  # tries in a row that were clearly worse
+RETRY_EVERY = 4  # iterations, after which a resting lever is tried once more
+SHORTEST_SECONDS = 1.0  # what a try is counted as at least; less is a rerun that found everything stored
+
+
+@dataclass(frozen=True)
+class Try:
+    """What one earlier trial of a lever was worth."""
+
+    lever: str
+    iteration: int
+    gain: float  # in what the lever claims: difference of mean scores, or the logarithm of the time saved
+    worse: bool  # clearly, beyond what chance explains
+    seconds: float | None  # that it took; None where it was not noted
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The levers to try, in order, and the ones to leave out this time."""
+
+    order: tuple[Lever, ...]
+    rested: dict[str, str]  # by name, with the reason
 
 
 def stage_of(lever: Lever) -> str:
@@ -35,6 +61,49 @@ def pull(lever: Lever, recipe: Recipe) -> Recipe:
     return replace(recipe, **{stage: getattr(lever, stage)})
 
 
-def in_order(levers: Sequence[Lever]) -> list[Lever]:
-    """Return the levers in the order they are tried: clean, augment, train, compress; equal stages as declared."""
-    return sorted(levers, key=lambda lever: STAGES.index(stage_of(lever)))
+def plan_levers(levers: Sequence[Lever], tries: Sequence[Try], iteration: int) -> Plan:
+    """Return which levers an iteration tries, in order, and which rest; equal histories give equal plans."""
+    reasons = {lever.name: _why_rested(_of(tries, lever), iteration) for lever in levers}
+    awake = [lever for lever in levers if not reasons[lever.name]]
+    return Plan(tuple(in_order(awake, tries)), {name: reason for name, reason in reasons.items() if reason})
+
+
+def in_order(levers: Sequence[Lever], tries: Sequence[Try] = ()) -> list[Lever]:
+    """Return the levers in the order they are tried: clean, augment, train, compress.
+
+    Within a stage, levers never tried come first, then those with the highest past gain per minute; equals stay as
+    declared.
+    """
+
+    def rank(lever: Lever) -> tuple[int, bool, float]:
+        past = _of(tries, lever)
+        return STAGES.index(stage_of(lever)), bool(past), -gain_per_minute(past)
+
+    return sorted(levers, key=rank)
+
+
+def gain_per_minute(tries: Sequence[Try]) -> float:
+    """Return what a minute spent on the lever of these tries is expected to gain; 0 where it lost, or was never tried.
+
+    The mean gain is shrunken towards none as if one more try had gained nothing, so that one lucky try does not lead
+    for ever. The minutes are those of the longest try: shorter ones found parts of the work stored already.
+    """
+    mean = sum(past.gain for past in tries) / (len(tries) + 1)
+    seconds = max([SHORTEST_SECONDS, *(past.seconds for past in tries if past.seconds is not None)])
+    return max(0.0, mean) / (seconds / 60)
+
+
+def _of(tries: Sequence[Try], lever: Lever) -> list[Try]:
+    return sorted((past for past in tries if past.lever == lever.name), key=lambda past: past.iteration)
+
+
+def _why_rested(tries: Sequence[Try], iteration: int) -> str:
+    """Return why a lever with these tries, oldest first, is left out of an iteration; empty where it is tried."""
+    last = tries[-REST_AFTER:]
+    if len(last) < REST_AFTER or not all(past.worse for past in last):
+        return ""
+    again = last[-1].iteration + RETRY_EVERY
+    if iteration >= again:
+        return ""
+    found = ", ".join(str(past.iteration) for past in last)
+    return f"rested: clearly worse in its last {REST_AFTER} tries (iterations {found}); tried again from {again} on"

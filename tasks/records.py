@@ -23,6 +23,7 @@ class Snapshot:
     labels: tuple[str, ...]  # what train can teach, sorted; empty where the task has no labels
     slices: tuple[str, ...] = ()  # columns whose values are slices
     parents: tuple[str, ...] = ()  # digests of what it was made from
+    out_of_scope: str = ""  # the target of evaluation rows that no label fits; empty where there are none
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,15 @@ class SliceScore:
 
 
 @dataclass(frozen=True)
+class MetricScore:
+    """One metric of one model with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Quality:
     """Scores in [0, 1] of one candidate on the rows of one evaluation set."""
 
@@ -87,27 +97,74 @@ class Quality:
     mean: float
     low: float  # 95 % interval of the mean
     high: float
-    slices: dict[str, SliceScore]
-    scores_uri: str  # Parquet: id, output, confidence, score and the slice columns
+    slices: dict[str, SliceScore]  # by name, `family=value`; `robust=kind` holds the scores on perturbed copies of rows
+    scores_uri: str  # Parquet: id, text, target, output, confidence, score, brier and a Boolean column for each slice
     scores_sha256: str
+    metrics: dict[str, MetricScore] = field(default_factory=dict)
+    robust_uri: str = ""  # Parquet: kind, id, output, score of perturbed rows; empty where none were scored
+    robust_sha256: str = ""
+    measured_by: str = ""  # digest of how it was measured: the code, the slices, costs and perturbations
+
+
+@dataclass(frozen=True)
+class FreshProcess:
+    """What a process of its own takes that only loads and serves one artifact."""
+
+    peak_memory_bytes: int
+    cold_start_s: float  # from starting the process to its first answer
+    load_s: float  # of that, the runtime's import and the artifact's loading
+
+
+@dataclass(frozen=True)
+class GridPoint:
+    """How fast texts of one length are answered in batches of one size."""
+
+    batch_size: int
+    length: str  # short, median, long: real texts about the 10, 50 and 90 % quantiles of length
+    tokens_per_text: float
+    texts_per_s: float
+    tokens_per_s: float
+    calls: int  # whose median this is
+
+
+@dataclass(frozen=True)
+class OpenLoop:
+    """Latencies of texts that arrive at a given rate whether or not the one before is answered."""
+
+    arrivals_per_s: float  # the rate asked for, the same for all of a session
+    achieved_per_s: float  # the rate answered
+    arrivals: int  # answered
+    overloaded: bool  # more arrives than one worker answers: the queue grows, and no percentile means anything
+    latency_p50_ms: float | None  # from the scheduled arrival; None where the arrivals cannot support it
+    latency_p95_ms: float | None
+    latency_p99_ms: float | None
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Figures of one candidate measured interleaved with others in one process."""
+    """Figures of one candidate measured interleaved with others in one process; requests are texts in batches of 1."""
 
     session: str  # what was interleaved with it: only speeds of one session are compared
     throughput_b1_per_s: float
     throughput_batch_per_s: float
     batch_size: int
     latency_p50_ms: float
-    latency_p95_ms: float
-    latency_p99_ms: float | None  # None where the samples cannot support it
+    latency_p95_ms: float | None  # None where the samples cannot support it
+    latency_p99_ms: float | None
     samples: int
     block_seconds: tuple[float, ...]  # batch-1 seconds per text of each interleaved block, for paired ratios
     peak_memory_bytes: int  # of a process that only loads and serves it
     size_bytes: int
     machine: Machine
+    tokens_b1_per_s: float | None = None  # without padding
+    cold_start_s: float | None = None  # from starting a process to its first answer
+    load_s: float | None = None  # of that, the runtime's import and the artifact's loading
+    cpu_utilisation: float | None = None  # CPU seconds over wall seconds times threads, at batch 1
+    gpu_utilisation: float | None = None  # None where no GPU is seen
+    energy_j_per_1000: float | None = None  # joules per 1000 texts at batch 1; None where no counter can be read
+    cost_per_million: float | None = None  # of requests at batch 1, one after another; None without a price
+    grid: tuple[GridPoint, ...] = ()
+    open_loop: OpenLoop | None = None
 
 
 @dataclass(frozen=True)
@@ -176,6 +233,7 @@ class LeverTrial:
     candidate: Candidate
     card: Scorecard
     size_ratio: float | None = None  # of the artifact, to the best one before
+    seconds: float | None = None  # that building, measuring and judging it took
 
 
 def to_json(record: Any) -> str:

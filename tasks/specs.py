@@ -17,6 +17,7 @@ from tasks.data.clean import Conflicts, DropEmpty, Normalise, Scrub
 from tasks.data.dedup import ExactDuplicates, NearDuplicates
 from tasks.data.sources import FileSource, HubSource, SqlSource
 from tasks.data.validate import ValidateSpec
+from tasks.measure.metrics import check_metric
 from tasks.train.finetune import FineTune
 
 
@@ -89,6 +90,7 @@ class DataSpec:
     text: str = "text"
     target: str = "label"
     slices: tuple[str, ...] = ()
+    out_of_scope: str = ""  # the target of rows that no label fits, where there are such rows
     split: SplitSpec = field(default_factory=SplitSpec)
     leakage: Literal["refuse", "drop"] = "refuse"
     checks: ValidateSpec = field(default_factory=ValidateSpec)
@@ -133,12 +135,39 @@ class Lever:
 
 @dataclass(frozen=True, config={"extra": "forbid"})
 class BenchmarkSpec:
-    """How speed is measured: interleaved blocks of batch-1 predictions, then batches."""
+    """How speed is measured: interleaved blocks of batch-1 predictions, then batches, a grid and an open loop."""
 
     threads: Annotated[int, Field(ge=1, le=256)] | None = None  # None: every core of the machine
     samples: Annotated[int, Field(ge=50, le=100_000)] = 1000  # batch-1 predictions of each artifact
     blocks: Annotated[int, Field(ge=5, le=1000)] = 25
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 32
+    grid_batches: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = (1, 8, 32)  # sizes in the grid; empty: no grid
+    arrivals: Annotated[int, Field(ge=0, le=100_000)] = 200  # of the open loop, at most; 0: no open loop
+    arrival_per_s: Annotated[float, Field(gt=0, le=1e6)] | None = None  # None: half of what the slowest answers
+    price_per_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None  # of the machine, in any currency
+
+
+Family = Literal["column", "label", "length", "language", "found", "robust"]
+
+
+@dataclass(frozen=True, config={"extra": "forbid"})
+class QualitySpec:
+    """What is measured of every model's answers beside the row scores."""
+
+    costs: dict[str, dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]] = field(default_factory=dict)
+    # costs[target][output] of a wrong answer, 1 where none is given; in the metric `cost`
+    robustness: tuple[Literal["typos", "casing", "paraphrase"], ...] = ("typos", "casing", "paraphrase")
+    robust_rows: Annotated[int, Field(ge=1)] = 500  # at most as many golden rows are perturbed
+
+
+def _check_guards(guards: dict[str, float]) -> dict[str, float]:
+    """Refuse a metric that nobody measures, before anything is trained for it."""
+    for name in guards:
+        check_metric(name)
+    return guards
+
+
+Guards = Annotated[dict[str, Annotated[float, Field(gt=0, lt=0.5)]], AfterValidator(_check_guards)]
 
 
 @dataclass(frozen=True, config={"extra": "forbid"})
@@ -148,9 +177,13 @@ class GateSpec:
     margin: Annotated[float, Field(gt=0, lt=0.5)] = 0.01  # the loss of quality that counts as none
     slice_margin: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     slice_min_rows: Annotated[int, Field(ge=1)] = 50  # smaller slices are reported, not judged
+    prove: tuple[Family, ...] = ("column",)  # slices that must be shown no worse; others must not be shown worse
+    guards: Guards = field(default_factory=lambda: {"macro_f1": 0.05})  # metrics that must be no worse, with margins
+    resamples: Annotated[int, Field(ge=1000, le=1_000_000)] = 10_000  # of the bootstrap
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05  # of ever promoting a worse model on one golden set
     min_gain: Annotated[float, Field(gt=0, lt=1)] = 0.1  # a cost claim must save at least this share
     cost_margin: Annotated[float, Field(gt=0, lt=1)] = 0.25  # the extra time per text that a quality claim may cost
+    max_noise: Annotated[float, Field(gt=0)] = 0.2  # half-width of a timing ratio's 95 % interval, as a share of it
     refresh: Annotated[float, Field(gt=0, le=1)] = 0.5  # the share of new golden rows that restores the budget
     promotion: Literal["auto", "review"] = "auto"
 

@@ -80,7 +80,7 @@ def make_project(root: Path, base: Path, **changes: Any) -> Path:
             {"name": "compress", "compress": ["onnx", "int8"]},
         ],
         "benchmark": {"samples": 200, "blocks": 20, "threads": 1},
-        "gate": {"margin": 0.03, "slice_margin": 0.1, "cost_margin": 0.95},  # tiny models: timings are all noise
+        "gate": {"margin": 0.03, "slice_margin": 0.1, "cost_margin": 0.95, "max_noise": 5},  # tiny models: all is noise
         "monitor": {"window": 200, "min_rows": 50},
     }
     for key, value in changes.items():

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def make_snapshot_table(tables: "Sequence[pa.Table]", *, labelled: bool) -> "pa.Table":
+def make_snapshot_table(tables: "Sequence[pa.Table]", *, labelled: bool, out_of_scope: str = "") -> "pa.Table":
     """Return the rows of all tables as one table, with every slice column of any of them ("" where a table has none).
+
+    `out_of_scope` is the target of rows that no label fits: `select` and `golden` may have it although train does not.
 
     Raises:
         DataError: a split is empty or unknown, an id stands twice or, where `labelled`, train has one class only or an
@@ -36,7 +38,7 @@ def make_snapshot_table(tables: "Sequence[pa.Table]", *, labelled: bool) -> "pa.
     _check_splits(table)
     _check_ids(table)
     if labelled:
-        _check_labels(table)
+        _check_labels(table, out_of_scope)
     log.info("snapshot: %d rows, %s", table.num_rows, dict(Counter(values(table, "split"))))
     return table
 
@@ -120,14 +122,15 @@ def _check_ids(table: "pa.Table") -> None:
         )
 
 
-def _check_labels(table: "pa.Table") -> None:
+def _check_labels(table: "pa.Table", out_of_scope: str) -> None:
     splits, targets = values(table, "split"), values(table, "target")
     taught = {target for split, target in zip(splits, targets, strict=True) if split == "train"}
     if len(taught) < 2:
         raise DataError(f"train has one class only, {taught.pop()!r}: a classifier needs rows of at least two")
     for split in SPLITS[1:]:
         rows = keep(table, [name == split for name in splits])
-        unseen = Counter(target for target in values(rows, "target") if target not in taught)
+        known = taught if split == "valid" else taught | {out_of_scope}  # early stopping needs a label to learn from
+        unseen = Counter(target for target in values(rows, "target") if target not in known)
         if unseen:
             label, count = unseen.most_common(1)[0]
             example = next(row for row, target in zip(values(rows, "id"), values(rows, "target"), strict=True)

@@ -1,52 +1,87 @@
-"""Speed of several artifacts measured interleaved in one process, so that a noisy machine cancels out of the ratios."""
+"""Speed of several artifacts measured interleaved in one process, so that a noisy machine cancels out of the ratios.
+
+Everything is measured on the artifact in its serving runtime and in turns: the closed loop (one text after another,
+then batches), the grid (`tasks.measure.grid`) and the open loop (`tasks.measure.open_loop`). Memory and cold start come
+from `tasks.measure.memory`. Compares nothing: ratios are in `tasks.measure.ratios`.
+"""
 
 import hashlib
 import json
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from serving.predictors import Predictor
+from serving.predictors import Predictor, Tokenize, tokenizer_function
+from tasks.artifacts import open_artifact
+from tasks.measure.counters import Usage, cost_per_million, read_counters, summarise_usage, usage_since
+from tasks.measure.grid import count_tokens, measure_grid
+from tasks.measure.latency import Clock, percentile_ms
 from tasks.measure.machine import describe_machine
+from tasks.measure.open_loop import choose_rate, measure_open_loop
 from tasks.measure.runtime import load
 from tasks.progress import report_progress
-from tasks.records import Candidate, Machine, Speed
+from tasks.records import Candidate, FreshProcess, GridPoint, Machine, OpenLoop, Speed
 from tasks.specs import BenchmarkSpec
 
 log = logging.getLogger(__name__)
 
-P99_SAMPLES = 1000
 WARM_UP = 5
 
 
+@dataclass(frozen=True)
+class ClosedLoop:
+    """One candidate's calls, each asked when the one before was answered."""
+
+    seconds: list[np.ndarray]  # [blocks] of [calls]
+    usages: list[Usage]  # [blocks]
+
+
 def measure_speed(
-    candidates: Sequence[Candidate], peak_memory: Sequence[int], texts: Sequence[str], spec: BenchmarkSpec
+    candidates: Sequence[Candidate], fresh: Sequence[FreshProcess], texts: Sequence[str], spec: BenchmarkSpec
 ) -> list[Speed]:
     """Return the speed of each candidate, in their order: block by block in turn, order reversed every other block.
 
-    `peak_memory` holds the bytes of each candidate; `texts` are served again from the start where they do not suffice.
+    `fresh` holds what each candidate takes in a process of its own; `texts` are served again from the start where they
+    do not suffice.
 
     Raises:
         ArtifactError: an artifact does not load.
     """
-    machine = describe_machine(spec.threads)
+    machine, clock = describe_machine(spec.threads), Clock()
     predictors = [load(candidate, machine.threads) for candidate in candidates]
+    tokenizers = [_tokenizer(candidate) for candidate in candidates]
+    _warm_up(predictors, texts, spec.batch_size)
+    blocks = _blocks(texts, spec)
+    single = interleave(predictors, [[[text] for text in block] for block in blocks], clock, "benchmark")
+    batches = [[_cycle(texts, spec.batch_size, number)] for number in range(max(3, spec.blocks // 5))]
+    batched = interleave(predictors, batches, clock)
+    grids = measure_grid(predictors, tokenizers, texts, spec.grid_batches, clock)
+    loops = _open_loops(predictors, single, texts, spec, clock)
+    session = hashlib.sha256(json.dumps([[c.digest for c in candidates], time.time_ns()]).encode()).hexdigest()[:16]
+    speeds = [
+        _summary(
+            candidate, single[row], batched[row], _tokens_per_text(tokenizers[row], blocks), grids[row], loops[row],
+            fresh[row], spec, machine, session,
+        )
+        for row, candidate in enumerate(candidates)
+    ]  # fmt: skip
+    log.info("speed of %s: %s per second", [c.digest[:8] for c in candidates], [s.throughput_b1_per_s for s in speeds])
+    return speeds
+
+
+def _tokenizer(candidate: Candidate) -> Tokenize:
+    folder, manifest = open_artifact(candidate)
+    return tokenizer_function(folder, manifest["max_length"])
+
+
+def _warm_up(predictors: Sequence[Predictor], texts: Sequence[str], batch_size: int) -> None:
     for predictor in predictors:
         for text in texts[:WARM_UP]:
             predictor.predict([text])
-        predictor.predict(list(texts[: spec.batch_size]))
-    single = _interleave(predictors, _blocks(texts, spec), 1, spec.blocks)
-    batches = max(3, spec.blocks // 5)
-    batched = _interleave(predictors, [_cycle(texts, spec.batch_size, start) for start in range(batches)], None, 0)
-    session = hashlib.sha256(json.dumps([[c.digest for c in candidates], time.time_ns()]).encode()).hexdigest()[:16]
-    speeds = [
-        _summary(candidate, single[row], batched[row], spec, machine, session, peak_memory[row])
-        for row, candidate in enumerate(candidates)
-    ]
-    log.info("speed of %s: %s per second", [c.digest[:8] for c in candidates], [s.throughput_b1_per_s for s in speeds])
-    return speeds
+        predictor.predict(list(texts[:batch_size]))
 
 
 def _blocks(texts: Sequence[str], spec: BenchmarkSpec) -> list[list[str]]:
@@ -58,54 +93,90 @@ def _cycle(texts: Sequence[str], size: int, block: int) -> list[str]:
     return [texts[(block * size + offset) % len(texts)] for offset in range(size)]
 
 
-def _interleave(
-    predictors: list[Predictor], blocks: list[list[str]], batch: int | None, progress_total: int
-) -> list[list[np.ndarray]]:
-    """Return seconds of every call, `[predictor][block] -> [calls]`; a block is one call where `batch` is None."""
-    seconds: list[list[np.ndarray]] = [[] for _ in predictors]
+def _tokens_per_text(tokenize: Tokenize, blocks: Sequence[Sequence[str]]) -> float:
+    texts = [text for block in blocks for text in block]
+    return count_tokens(tokenize, texts) / len(texts)
+
+
+def interleave(
+    predictors: Sequence[Predictor], blocks: Sequence[Sequence[Sequence[str]]], clock: Clock, progress: str = ""
+) -> list[ClosedLoop]:
+    """Return the closed loop of each predictor: every block `[calls][texts]` by all of them before the next block.
+
+    The order of the predictors is reversed every other block, so that a drift of the machine favours none.
+    """
+    loops = [ClosedLoop([], []) for _ in predictors]
     for number, block in enumerate(blocks):
         order = range(len(predictors)) if number % 2 == 0 else reversed(range(len(predictors)))
         for row in order:
-            calls = [[text] for text in block] if batch == 1 else [block]
-            seconds[row].append(_time_calls(predictors[row], calls))
-        if progress_total:
-            report_progress("benchmark", number + 1, progress_total)
-    return seconds
+            predictors[row].predict(block[0])  # not counted: brings its caches back after another model ran
+            before = read_counters(clock)
+            loops[row].seconds.append(_time_calls(predictors[row], block, clock))
+            loops[row].usages.append(usage_since(before, clock))
+        if progress:
+            report_progress(progress, number + 1, len(blocks))
+    return loops
 
 
-def _time_calls(predictor: Predictor, calls: list[list[str]]) -> np.ndarray:
-    predictor.predict(calls[0])  # not counted: brings its caches back after another model ran
+def _time_calls(predictor: Predictor, calls: Sequence[Sequence[str]], clock: Clock) -> np.ndarray:
     seconds = np.empty(len(calls))
     for number, call in enumerate(calls):
-        started = time.perf_counter()
+        started = clock.now()
         predictor.predict(call)
-        seconds[number] = time.perf_counter() - started
+        seconds[number] = clock.now() - started
     return seconds
+
+
+def _open_loops(
+    predictors: Sequence[Predictor], single: list[ClosedLoop], texts: Sequence[str], spec: BenchmarkSpec, clock: Clock
+) -> Sequence[OpenLoop | None]:
+    rate = choose_rate(spec.arrival_per_s, [_throughput(loop) for loop in single])
+    return measure_open_loop(predictors, texts, rate, spec.arrivals, clock) or [None] * len(predictors)
+
+
+def block_seconds(loop: ClosedLoop) -> tuple[float, ...]:
+    """Return the mean seconds per call of each block."""
+    return tuple(float(block.mean()) for block in loop.seconds)
+
+
+def _throughput(single: ClosedLoop) -> float:
+    return 1 / float(np.median(block_seconds(single)))
 
 
 def _summary(
     candidate: Candidate,
-    single: list[np.ndarray],
-    batched: list[np.ndarray],
+    single: ClosedLoop,
+    batched: ClosedLoop,
+    tokens_per_text: float,
+    grid: tuple[GridPoint, ...],
+    open_loop: OpenLoop | None,
+    fresh: FreshProcess,
     spec: BenchmarkSpec,
     machine: Machine,
     session: str,
-    peak_memory_bytes: int,
 ) -> Speed:
-    calls = np.concatenate(single)
-    p50, p95, p99 = (float(value) * 1000 for value in np.percentile(calls, [50, 95, 99]))
-    block_seconds = tuple(float(block.mean()) for block in single)
+    calls, throughput = np.concatenate(single.seconds), _throughput(single)
+    used = summarise_usage(single.usages, len(calls), machine.threads)
     return Speed(
         session=session,
-        throughput_b1_per_s=1 / float(np.median(block_seconds)),
-        throughput_batch_per_s=spec.batch_size / float(np.median(np.concatenate(batched))),
+        throughput_b1_per_s=throughput,
+        throughput_batch_per_s=spec.batch_size / float(np.median(np.concatenate(batched.seconds))),
         batch_size=spec.batch_size,
-        latency_p50_ms=p50,
-        latency_p95_ms=p95,
-        latency_p99_ms=p99 if len(calls) >= P99_SAMPLES else None,
+        latency_p50_ms=1000 * float(np.median(calls)),
+        latency_p95_ms=percentile_ms(calls, 95),
+        latency_p99_ms=percentile_ms(calls, 99),
         samples=len(calls),
-        block_seconds=block_seconds,
-        peak_memory_bytes=peak_memory_bytes,
+        block_seconds=block_seconds(single),
+        peak_memory_bytes=fresh.peak_memory_bytes,
         size_bytes=candidate.size_bytes,
         machine=machine,
+        tokens_b1_per_s=tokens_per_text * throughput,
+        cold_start_s=fresh.cold_start_s,
+        load_s=fresh.load_s,
+        cpu_utilisation=used.cpu_utilisation,
+        gpu_utilisation=used.gpu_utilisation,
+        energy_j_per_1000=used.energy_j_per_1000,
+        cost_per_million=cost_per_million(spec.price_per_hour, throughput),
+        grid=grid,
+        open_loop=open_loop,
     )

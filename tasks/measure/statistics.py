@@ -1,4 +1,4 @@
-"""The intervals that the gate decides by: paired differences of row scores and ratios of paired timings."""
+"""The tests and intervals that the gate judges row scores by. Ratios of timings are in `tasks.measure.ratios`."""
 
 import math
 from collections.abc import Sequence
@@ -9,16 +9,6 @@ import numpy as np
 
 UNDEFINED = 1e9  # stands for an infinite score
 NEGLIGIBLE = 1e-9  # of the range of a row's score
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """A ratio of paired measurements with its one-sided lower and upper bounds."""
-
-    value: float
-    low: float
-    high: float
-    rows: int
 
 
 @dataclass(frozen=True)
@@ -132,28 +122,6 @@ def _score(won: float, lost: float, rows: int, difference: float) -> float:
     return gap / math.sqrt(rows * variance) if variance > 0 else math.copysign(UNDEFINED, gap)
 
 
-def paired_ratio(candidate: Sequence[float], reference: Sequence[float], alpha: float) -> Ratio:
-    """Return the ratio candidate / reference of paired positive measurements, with one-sided bounds at level alpha.
-
-    The geometric mean of the ratios of interleaved blocks, with Student's interval on their logarithms: what slows both
-    blocks of a pair cancels out, and what disturbs single blocks widens the interval.
-
-    Raises:
-        ValueError: fewer than three pairs, different lengths, or a value that is not positive and finite.
-    """
-    from scipy.stats import t as student
-
-    first, second = np.asarray(candidate, dtype=np.float64), np.asarray(reference, dtype=np.float64)
-    if len(first) != len(second) or len(first) < 3:
-        raise ValueError(f"a ratio needs at least three pairs of blocks, not {len(first)} and {len(second)}")
-    if not (np.isfinite(first).all() and np.isfinite(second).all() and (first > 0).all() and (second > 0).all()):
-        raise ValueError("timings must be positive finite numbers")
-    logs = np.log(first / second)
-    centre = float(logs.mean())
-    half = float(student.ppf(1 - alpha, len(logs) - 1)) * float(logs.std(ddof=1)) / math.sqrt(len(logs))
-    return Ratio(math.exp(centre), math.exp(centre - half), math.exp(centre + half), len(logs))
-
-
 def rows_needed(difference: Difference, bound: float, alpha: float) -> int | None:
     """Return how many further rows would put the lower bound above a bound if the shares of rows won and lost hold.
 
@@ -197,6 +165,47 @@ def holm(p_values: Sequence[float], alpha: float) -> list[bool]:
             break
         rejected[index] = True
     return rejected
+
+
+def mcnemar(won: int, lost: int) -> float:
+    """Return the exact one-sided p-value of "the candidate wins no more rows than it loses".
+
+    Given the discordant rows, each is won with probability 1/2 at most: P[Binomial(won + lost, 1/2) >= won]. 1 where no
+    row is discordant.
+    Source: Q. McNemar, Psychometrika 12 (1947), 153-157; the exact conditional form.
+
+    Args:
+        won: rows that only the candidate has right.
+        lost: rows that only the reference has right.
+
+    Raises:
+        ValueError: a count is negative or not whole.
+    """
+    from scipy.stats import binom
+
+    _check_counts(won, lost)
+    return float(binom.sf(won - 1, won + lost, 0.5))
+
+
+def mcnemar_mid_p(won: int, lost: int) -> float:
+    """Return the one-sided mid-p-value: `mcnemar` less half of the probability of exactly `won` rows.
+
+    1 where no row is discordant. Less conservative than the exact one; it seldom exceeds its level, and by little.
+    Source: M. W. Fagerland, S. Lydersen and P. Laake, BMC Medical Research Methodology 13 (2013), 91.
+
+    Raises:
+        ValueError: a count is negative or not whole.
+    """
+    from scipy.stats import binom
+
+    exact = mcnemar(won, lost)
+    return exact - 0.5 * float(binom.pmf(won, won + lost, 0.5)) if won + lost else 1.0
+
+
+def _check_counts(won: int, lost: int) -> None:
+    if not all(count >= 0 and count % 1 == 0 for count in (won, lost)):
+        raise ValueError(f"won and lost must be whole counts of rows from 0 on, not {won} and {lost}; "
+                         "judge fractional scores by their paired difference")  # fmt: skip
 
 
 def check_scores(scores: np.ndarray) -> None:

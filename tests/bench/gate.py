@@ -5,23 +5,32 @@ Every figure comes from the gate's own functions. The last line is one JSON obje
 
 import json
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from scipy.stats import beta
 
 from tasks.measure.budget import level_of
 from tasks.measure.gate import decide
-from tasks.measure.statistics import Difference
+from tasks.measure.online import OnlineSpec
+from tasks.measure.statistics import Difference, mcnemar
 from tasks.specs import GateSpec
+from tests.bench.gate_cost import gate_cost
+from tests.bench.online import (
+    online_delivered_thrice,
+    online_false_winner_share,
+    online_win_units,
+    upper,
+    win_days,
+)
+from tests.bench.speed import speed_coverage
 from tests.unit.measured import measured, paired_scores
 
 SEED = 20_260
 HISTORIES, LOOKS, ROWS, ALPHA, MARGIN = 10_000, 50, 1000, 0.05, 0.01
 DISCORDANT = 0.10  # share of rows on which candidate and champion differ
 LEVELS = np.array([level_of(look, ALPHA) for look in range(1, LOOKS + 1)])
+USERS_PER_DAY = 2000  # at which the time to a win is told
 Draws = tuple[np.ndarray, np.ndarray]  # rows won and lost, [histories, looks] each
 
 
@@ -46,7 +55,7 @@ def main() -> None:
         "power": power,
         "overfit_points_naive": 100 * naive_gap,
         "overfit_points": 100 * gap,
-        "gate_seconds": gate_seconds(rng),
+        **gate_cost(),
         "seed": SEED,
     }
     _say(f"no better: ever promoted in {false.mean():.2%} of histories")
@@ -56,7 +65,43 @@ def main() -> None:
     _say(f"truly better by 2 points, 3000 rows: promoted at the first look in {power:.2%}")
     _say(f"accuracy on golden above the truth after {LOOKS} looks: {100 * gap:+.2f} points; keeping whatever scores "
          f"best there: {100 * naive_gap:+.2f}")  # fmt: skip
+    _say(
+        f"one decision on 100,000 rows with 50 slices: {result['gate_seconds']:.1f} s, {result['gate_peak_mb']:.0f} MB"
+    )
+    result |= {**online(rng), **speed()}
     sys.stdout.write(json.dumps({name: float(value) for name, value in result.items()}) + "\n")
+
+
+def online(rng: np.random.Generator) -> dict[str, float]:
+    """Return the errors of the online gate, asked after every user, and how soon it finds a winner."""
+    false = online_false_winner_share(rng, HISTORIES, 20_000)
+    thrice = online_delivered_thrice(rng)
+    wins, spec = online_win_units(rng), OnlineSpec()
+    days = win_days(wins.median_units, USERS_PER_DAY, spec)
+    _say(f"online, no better, asked after each of {false.units} users: a winner in {false.share:.2%} of histories")
+    _say(f"  naive: a fixed-sample test asked as often {false.naive_share:.2%}")
+    _say(f"  each event delivered three times, votes changed: {thrice.share:.2%} of {thrice.histories} histories")
+    _say(f"online, truly better by 3 points: a winner after {wins.median_units:.0f} users in the median")
+    _say(
+        f"  that is {days:.1f} days at {USERS_PER_DAY} a day; a test of one look needs {wins.fixed_units:.0f} for 80 %"
+    )
+    return {
+        "online_false_winner_share": false.share,
+        "online_false_winner_upper": false.upper,
+        "online_naive_share": false.naive_share,
+        "online_thrice_share": thrice.share,
+        "online_win_users": wins.median_units,
+        "online_win_days": days,
+    }
+
+
+def speed() -> dict[str, float]:
+    """Return how often the interval of a speed ratio covers the truth, under a load switched on and off."""
+    found = speed_coverage()
+    _say(f"two copies of a model under a load switched on and off: the 95 % interval covers 1 in "
+         f"{found['speed_coverage']:.1%} of {found['speed_trials']:.0f} trials")  # fmt: skip
+    _say(f"  naive: one model after the other, Welch's interval: {found['naive_speed_coverage']:.1%}")
+    return found
 
 
 def _say(line: str) -> None:
@@ -72,10 +117,16 @@ def draw(rng: np.random.Generator, gain: float, rows: int = ROWS, shape: tuple[i
 
 
 def p_values(draws: Draws, bound: float, rows: int = ROWS) -> np.ndarray:
-    """Return the gate's p-values of "not above the bound", shaped as the draws; each pair of counts is judged once."""
+    """Return the gate's p-values of "not above the bound", shaped as the draws; each pair of counts is judged once.
+
+    Where it is better that is claimed (a bound of 0), the larger of the score test's and McNemar's exact one.
+    """
     won, lost = draws
     pairs, places = np.unique(np.stack([won.ravel(), lost.ravel()]), axis=1, return_inverse=True)
-    judged = [Difference((w - b) / rows, 0, 0, rows, w, b).p_above(bound) for w, b in pairs.T.tolist()]
+    judged = []
+    for w, b in pairs.T.tolist():
+        p = Difference((w - b) / rows, 0, 0, rows, w, b).p_above(bound)
+        judged.append(max(p, mcnemar(w, b)) if bound == 0 else p)
     result: np.ndarray = np.array(judged)[places.ravel()].reshape(won.shape)
     return result
 
@@ -84,12 +135,6 @@ def ever(promoted: np.ndarray) -> np.ndarray:
     """Return which histories promote at any look; [histories]."""
     result: np.ndarray = promoted.any(axis=1)
     return result
-
-
-def upper(happened: np.ndarray, level: float = 0.95) -> float:
-    """Return the one-sided upper confidence limit of a share (C. J. Clopper and E. S. Pearson, Biometrika 26, 1934)."""
-    count, total = int(happened.sum()), len(happened)
-    return 1.0 if count == total else float(beta.ppf(level, count + 1, total - count))
 
 
 def overfit(rng: np.random.Generator, histories: int = 400, truth: float = 0.85) -> tuple[float, float]:
@@ -110,16 +155,6 @@ def overfit(rng: np.random.Generator, histories: int = 400, truth: float = 0.85)
             champion = np.where(taken[:, None], candidate, champion)
         gaps.append(float(champion.mean() - truth))
     return gaps[0], gaps[1]
-
-
-def gate_seconds(rng: np.random.Generator, rows: int = 100_000, slices: int = 50) -> float:
-    """Return the seconds of one decision on many rows and slices."""
-    scores = (rng.random((2, rows)) < 0.9).astype(float)
-    masks = {f"slice {number}": rng.random(rows) < 0.1 for number in range(slices)}
-    models = [measured(row, name, 1.0, masks) for row, name in zip(scores, ("candidate", "champion"), strict=True)]
-    started = time.perf_counter()
-    decide(models[0], models[1], None, ("quality",), GateSpec())
-    return time.perf_counter() - started
 
 
 def _check_rule(rng: np.random.Generator, looks: int = 300) -> None:

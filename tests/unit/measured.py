@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from tasks.measure.gate import Measured
+from tasks.measure.evidence import Measured
+from tasks.measure.metrics import Answers
 from tasks.records import Machine, Quality, Scorecard, SliceScore, Speed
 
 MACHINE = Machine("EPYC", ("avx2", "avx512_vnni"), 2, 2, {"onnxruntime": "1.23"})
@@ -26,11 +27,21 @@ def speed(block_seconds=STEADY, **changes):
     return replace(made, **changes)
 
 
-def measured(scores, name="candidate", factor=None, slices=None, **changes):
+def answers(scores, targets=None, outputs=None):
+    """Return answers with the scores: two labels in turn, the other one where a row is not right."""
+    scores = np.asarray(scores, dtype=np.float64)
+    one, other = np.array([["no", "yes"], ["yes", "no"]], dtype=object)[:, np.arange(len(scores)) % 2]
+    targets = one if targets is None else targets
+    outputs = np.where(scores == 1, targets, other) if outputs is None else outputs
+    return Answers(targets, outputs, scores, np.full(len(scores), 0.8), 1 - scores, brier=np.full(len(scores), 0.1))
+
+
+def measured(scores, name="candidate", factor=None, slices=None, answered=None, **changes):
     """Return a model's measurement; `factor` is its time per text against `STEADY`, None where it was not timed."""
     timing = None if factor is None else speed([factor * seconds for seconds in STEADY])
     card = Scorecard(name, quality(scores, **changes), timing)
-    return Measured(card, np.asarray(scores, dtype=np.float64), slices or {})
+    scores = np.asarray(scores, dtype=np.float64)
+    return Measured(card, scores, slices or {}, answers=answered or answers(scores))
 
 
 def paired_scores(rows, right, gained, lost):

@@ -12,9 +12,10 @@ import yaml
 
 HEAVY = ("torch", "prefect", "mlflow", "transformers", "pandas", "evidently", "datasets", "great_expectations")
 COMMANDS = (
-    "init", "run", "demo", "status", "history", "gate", "review", "rollback", "monitor", "up", "doctor", "schema",
+    "init", "run", "demo", "status", "history", "gate", "profile", "review", "rollback", "monitor", "up", "doctor",
+    "schema",
 )  # fmt: skip
-NEEDS_SPEC = ("run", "status", "history", "review", "rollback", "monitor", "up")
+NEEDS_SPEC = ("run", "status", "history", "profile", "review", "rollback", "monitor", "up")
 LIGHT = (
     "flows.cli", "serving.predictors", "tasks.store", "tasks.specs", "tasks.measure.gate", "feedback.app", "flows.spec",
 )  # fmt: skip
@@ -118,6 +119,9 @@ def test_a_mistake_in_the_spec_names_file_field_and_mend(tmp_path):
         (["review", "--spec"], "'--spec'", "--help"),
         (["up", "--webhook-port", "many"], "--webhook-port", "ratchet up --help"),
         (["up", "--webhook-port", "70000"], "65535", "ratchet up --help"),
+        (["profile", "--batch-size", "0"], "--batch-size", "ratchet profile --help"),
+        (["profile", "--seconds", "0"], "--seconds", "ratchet profile --help"),
+        (["profile", "1", "2"], "2", "ratchet profile --help"),
     ],
 )
 def test_a_usage_mistake_is_one_line_and_says_where_help_is(tmp_path, arguments, named, help_of):

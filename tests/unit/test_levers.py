@@ -1,14 +1,17 @@
 """Levers: which stage each touches, what it makes of a recipe, and in what order they are tried."""
 
+import math
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tasks.compress.export import Onnx
 from tasks.compress.quantize import Int8Dynamic
 from tasks.data.augment import Typos
 from tasks.data.clean import DropEmpty
-from tasks.levers import CLAIMS, STAGES, in_order, pull, stage_of
+from tasks.levers import CLAIMS, STAGES, Plan, Try, gain_per_minute, in_order, plan_levers, pull, stage_of
 from tasks.specs import Lever, Recipe
 from tasks.train.finetune import FineTune
 
@@ -66,3 +69,82 @@ def test_levers_of_one_stage_stay_as_declared():
 def test_every_stage_claims_something():
     assert set(STAGES) <= set(CLAIMS)
     assert all(CLAIMS.values())
+
+
+def tries(name, *gains, worse=False, seconds=60.0, first=1):
+    return [Try(name, first + at, gain, worse, seconds) for at, gain in enumerate(gains)]
+
+
+def three():
+    return [Lever(name, train=FineTune(epochs=at + 3)) for at, name in enumerate("abc")]
+
+
+def names(plan):
+    return [lever.name for lever in plan.order]
+
+
+def test_what_was_never_tried_comes_first_then_what_gained_most_per_minute():
+    past = [*tries("a", 0.02, seconds=60), *tries("b", 0.02, seconds=30)]
+    assert names(plan_levers(three(), past, 2)) == ["c", "b", "a"]
+
+
+def test_the_stages_come_before_the_gains():
+    levers = [LEVERS["compress"], LEVERS["train"], LEVERS["clean"]]
+    past = [*tries("q", 5.0, seconds=2), *tries("t", 0.1), *tries("c", -0.01)]
+    assert names(plan_levers(levers, past, 2)) == ["c", "t", "q"]
+
+
+def test_one_lucky_try_is_worth_less_than_a_steady_gain():
+    steady, lucky = tries("a", *[0.02] * 8), tries("b", 0.03)
+    assert names(plan_levers(three()[:2], [*lucky, *steady], 9)) == ["a", "b"]
+    assert gain_per_minute(lucky) == pytest.approx(0.015)
+
+
+@given(st.lists(st.floats(-1, 1), max_size=8), st.one_of(st.none(), st.floats(0, 1e5)))
+def test_the_gain_is_shrunken_towards_none_and_never_below_it(gains, seconds):
+    gain = gain_per_minute(tries("a", *gains, seconds=seconds))
+    assert 0 <= gain < math.inf
+    if not gains or sum(gains) <= 0:
+        assert gain == 0
+    elif seconds and seconds >= 1:
+        assert gain == pytest.approx(sum(gains) / (len(gains) + 1) * 60 / seconds)
+
+
+def test_the_longest_try_counts_since_shorter_ones_found_work_stored():
+    once = tries("a", 0.02, seconds=600)
+    again = [*once, Try("a", 2, 0.02, False, 0.001), Try("a", 3, 0.02, False, None)]
+    assert gain_per_minute(again) == pytest.approx(0.06 / 4 / 10)
+
+
+@pytest.mark.parametrize("iteration", [4, 5, 6, 7])
+def test_what_was_clearly_worse_three_times_rests_until_the_fourth_iteration_after(iteration):
+    plan = plan_levers(three(), tries("b", -0.1, -0.1, -0.1, worse=True), iteration)
+    if iteration < 7:
+        assert names(plan) == ["a", "c"]
+        assert plan.rested == {
+            "b": "rested: clearly worse in its last 3 tries (iterations 1, 2, 3); tried again from 7 on"
+        }
+    else:
+        assert (names(plan), plan.rested) == (["a", "c", "b"], {})
+
+
+def test_worse_again_after_a_rest_rests_again_and_better_wakes():
+    past = tries("b", -0.1, -0.1, -0.1, worse=True)
+    assert plan_levers(three(), [*past, *tries("b", -0.1, worse=True, first=7)], 8).rested
+    assert not plan_levers(three(), [*past, *tries("b", 0.1, first=7)], 8).rested
+
+
+@pytest.mark.parametrize("worse", [(True, True), (True, True, False), (True, True, False, True, True)])
+def test_fewer_than_three_in_a_row_do_not_rest(worse):
+    past = [Try("b", at, -0.1, bad, 60.0) for at, bad in enumerate(worse, start=1)]
+    assert plan_levers(three(), past, len(worse) + 1).rested == {}
+
+
+@given(st.permutations(tries("b", -0.1, -0.1, -0.1, worse=True) + tries("a", 0.1, 0.2)))
+def test_a_plan_depends_on_the_history_and_not_on_its_order(past):
+    plan = plan_levers(three(), past, 5)
+    assert (names(plan), list(plan.rested)) == (["c", "a"], ["b"])
+
+
+def test_no_levers_are_no_plan():
+    assert plan_levers((), tries("a", 1.0), 2) == Plan((), {})

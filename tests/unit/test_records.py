@@ -10,8 +10,12 @@ from pydantic import ValidationError
 import tasks.records
 from tasks.records import (
     Candidate,
+    FreshProcess,
     GoldenLook,
+    GridPoint,
     LeverTrial,
+    MetricScore,
+    OpenLoop,
     Scorecard,
     SliceScore,
     Snapshot,
@@ -41,6 +45,10 @@ RECORDS = [
     MACHINE,
     SliceScore(10, 0.5),
     quality(),
+    MetricScore(0.9, 0.85, 0.94),
+    GridPoint(8, "median", 12.0, 100.0, 1200.0, 9),
+    OpenLoop(50.0, 49.0, 100, False, 9.0, None, None),
+    FreshProcess(1, 0.5, 0.25),
     speed(),
     speed(latency_p99_ms=21.5),
     CARD,

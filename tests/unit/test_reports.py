@@ -1,33 +1,62 @@
 """What people read of an iteration: tables, the registry's description, the HTML report."""
 
 import re
+import xml.etree.ElementTree as ET
 from dataclasses import replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from flows.chronicle import comparable_models, reigns
+from flows.costs import grid_rows, open_loop_rows, speed_rows
+from flows.drawings import draw
+from flows.effects import effects_of
 from flows.outcome import COLOURS, Outcome
+from flows.page import EXAMPLES, lever_rows, slice_families, write_report
+from flows.recipes import difference, recipe_changes
 from flows.reports import (
     REGRESSIONS,
     comparison,
+    describe_slices,
     describe_version,
-    interval_chart,
     markdown_table,
+    metric_rows,
     regressions,
     slice_rows,
+    slices,
     test_rows,
-    write_report,
 )
 from serving.predictors import file_sha256
+from tasks.compress.export import Onnx
+from tasks.compress.quantize import Int8Dynamic
+from tasks.data.clean import DropEmpty
 from tasks.data.validate import Failure, ValidationReport
-from tasks.measure.gate import decide
-from tasks.records import Candidate, LeverTrial, Scorecard, Snapshot, StepReport, Verdict
-from tasks.specs import GateSpec
-from tests.unit.measured import STEADY, measured, paired_scores, quality, speed
+from tasks.errors import RegistryError
+from tasks.measure.comparisons import COST_GAIN, QUALITY_KEPT
+from tasks.measure.profile import Operator, Profile
+from tasks.measure.roofline import Parts
+from tasks.records import (
+    Candidate,
+    GridPoint,
+    LeverTrial,
+    MetricScore,
+    OpenLoop,
+    Scorecard,
+    SliceScore,
+    Snapshot,
+    StepReport,
+    Test,
+    Verdict,
+)
+from tasks.specs import Lever, Recipe
+from tasks.train.finetune import FineTune
+from tests.unit.measured import STEADY, paired_scores, quality, speed
 
 test_rows.__test__ = False  # a function of the module's, no test
+Test.__test__ = False  # a record
 
 SNAPSHOT = Snapshot(
     "s.parquet", "d" * 64, {"train": 80, "valid": 10, "select": 10, "golden": 20}, ("a", "b"), ("channel",)
@@ -49,9 +78,29 @@ def stored_card(folder, name, scores, throughput=100.0):
         "score": [float(score) for score in scores],
     }
     pq.write_table(pa.table(columns), path)
-    timed = speed([100 / throughput * seconds for seconds in STEADY], throughput_b1_per_s=throughput)
-    kept = quality(scores, scores_uri=str(path), scores_sha256=file_sha256(path))
+    timed = speed(
+        [100 / throughput * seconds for seconds in STEADY], throughput_b1_per_s=throughput, cold_start_s=1.5,
+        grid=(GridPoint(8, "short", 5.0, 2 * throughput, 10 * throughput, 5),),
+        open_loop=OpenLoop(40.0, 39.5, 500, False, 9.0, 14.0, None),
+    )  # fmt: skip
+    mean = float(scores.mean())
+    kept = quality(
+        scores, scores_uri=str(path), scores_sha256=file_sha256(path),
+        slices={
+            "channel=chat": SliceScore(40, mean), "label=<i>odd</i>": SliceScore(12, 0.5 + 0.104 * mean),
+            "label=b": SliceScore(28, 1 - mean),
+        },
+        metrics={"ece": MetricScore(0.05, 0.03, 0.08), "f1[a]": MetricScore(0.8, 0.7, 0.9)},
+    )  # fmt: skip
     return Scorecard(name, kept, replace(timed, size_bytes=int(90_000_000 * 100 / throughput)))
+
+
+TESTS = (
+    Test(QUALITY_KEPT, -0.225, -0.34, -0.1, -0.01, "fail", 40),
+    Test("slice channel=chat is no worse than the champion's", -0.225, -0.34, -0.1, -0.05, "fail", 40),
+    Test("slice label=b is not shown worse than the champion's", 0.225, 0.1, 0.34, -0.05, "pass", 28),
+    Test(COST_GAIN, 0.5, 0.48, 0.52, 0.9, "pass", 12),
+)
 
 
 @pytest.fixture
@@ -63,7 +112,7 @@ def full(tmp_path):
         "champion": stored_card(tmp_path, "champion", champion),
         "candidate": stored_card(tmp_path, "candidate", candidate, 400.0),
     }
-    verdict = decide(measured(candidate, factor=0.5), measured(champion, "champion", 1.0), None, ["cost"], GateSpec())
+    verdict = Verdict("reject", "Reject: it does not hold that <quality> is no worse.", TESTS, 0.01, 2, 0.03)
     model = Candidate("u", "c" * 64, "onnx", 1)
     return replace(
         EMPTY,
@@ -71,15 +120,32 @@ def full(tmp_path):
         verdict=verdict,
         cards=cards,
         changed=("clean", "compress"),
-        trials=(LeverTrial("<i>lever</i>", "compress", True, verdict, model, cards["candidate"]),),
-        cleaning=(StepReport("exact_duplicates", 80, 75, 0, ("<EMAIL>",)),),
+        trials=(LeverTrial("<i>lever</i>", "compress", True, verdict, model, cards["candidate"], 0.25, 12.0),),
+        cleaning=(StepReport("exact_duplicates", 80, 75, 0, ("jane@shop.example", "2", "3", "the fourth")),),
         checks=ValidationReport(
             True, 7, (Failure("max_pii_share", "warn", "3 of 80 <rows>", ("r1",)),), "docs/index.html"
         ),
         feedback_rows=12,
+        drift="2 of 7 checks drifted: <text>",
+        profile=PROFILE,
         version="4",
         champion_version="3",
     )
+
+
+@pytest.fixture
+def history(full):
+    """Three iterations: the first model, a promotion, and a rejection."""
+    both = dict.fromkeys(("baseline", "champion"), full.cards["baseline"])
+    first = replace(EMPTY, iteration=1, result="baseline", cards=both, champion_version="1")
+    cards = {**both, "candidate": full.cards["champion"]}
+    promoted = replace(full, iteration=2, result="promoted", cards=cards, champion_version="3")
+    return [first, promoted, full]
+
+
+PROFILE = Profile("c" * 64, "onnx", 2, 500, 1, 0.0042, Parts(0.1, 0.85, 0.05),
+                  (Operator("MatMul", 0.7, 24.0, 80.0), Operator("<Softmax>", 0.1, 6.0, 20.0)), None,
+                  "arithmetic", "Arithmetic bounds it.", "trace.json")  # fmt: skip
 
 
 class Tags(HTMLParser):
@@ -98,9 +164,9 @@ class Tags(HTMLParser):
         assert self.open.pop() == tag
 
 
-def rendered(outcome, history, tmp_path):
+def rendered(outcome, history, tmp_path, **more):
     path = tmp_path / "report.html"
-    write_report(outcome, history, path)
+    write_report(outcome, history, path, **more)
     html = path.read_text("utf-8")
     tags = Tags()
     tags.feed(html)
@@ -113,45 +179,92 @@ def test_a_report_without_measurements_renders(tmp_path):
     html, tags = rendered(EMPTY, [EMPTY], tmp_path)
     assert "Nothing changed since iteration 2." in html
     assert "unchanged" in html
-    assert "table" not in tags
+    assert not {"table", "svg"} & set(tags)
+    assert tags.count("section") == 2
 
 
-def test_a_full_report_shows_it_all(full, tmp_path):
-    first = replace(
-        full, iteration=1, result="baseline", cards=dict.fromkeys(("baseline", "champion"), full.cards["champion"])
-    )
-    promoted = replace(full, iteration=2, result="promoted")
-    html, tags = rendered(full, [first, EMPTY, promoted, full], tmp_path)
-    for shown in ("What the gate tested", "Slices", "Levers", "had right", "Training data", "Data checks", "History",
-                  "EPYC", "400/s (8.00x)", "12 rows from feedback", "version 4"):  # fmt: skip
-        assert shown in html, shown
-    assert tags.count("section") == 9
-    history = html[html.index("History") :]
-    assert re.findall(r"<tr><td>(\d)</td><td>(\w+)</td>", history) == [
-        ("1", "baseline"), ("2", "promoted"), ("3", "rejected"),
+def test_a_full_report_shows_it_all(full, history, tmp_path):
+    html, tags = rendered(
+        full, history, tmp_path, rested={"swap": "rested: clearly worse"},
+        recipe_changes=[("train.epochs", "6", "<9>")],
+    )  # fmt: skip
+    shown = ("Reject: it does not hold", "Look 2 at this golden set", "checks drifted", "12 rows from feedback",
+             "version 4", "Quality and cost", "EPYC", "400/s (8.00x)", "All metrics", "ece (lower is better)", "f1[a]",
+             "What the gate tested", "Slices", "had right", "What changed", "train.epochs", "rested: clearly worse",
+             "So far", "What levers were worth", "Speed and cost in detail", "cold start", "39.5/s",
+             "Where the time goes", "Arithmetic bounds it.", "Training data", "Data checks",
+             "Where the numbers come from")  # fmt: skip
+    positions = [html.index(text) for text in shown]
+    assert tags.count("svg") == 10
+    assert tags.count("section") == 14
+    assert positions[0] < min(positions[1:])  # the verdict and its reason come first
+
+
+def test_every_figure_of_the_report_is_well_formed(full, history):
+    figures = draw(full, history)
+    assert set(figures) == {"quality", "time", "size", "slices", "pareto", "champions", "effects-quality",
+                            "effects-time", "profile-parts", "profile-operators"}  # fmt: skip
+    for figure in figures.values():
+        ET.fromstring(figure)
+
+
+def test_the_first_iteration_has_its_model_and_no_history(history, tmp_path):
+    html, _ = rendered(history[0], history[:1], tmp_path)
+    assert "The first model" in html or "the first model" in html
+    for absent in ("So far", "What levers were worth", "had right", "Judged slices"):
+        assert absent not in html
+    assert "Slices" in html
+
+
+def test_champions_are_those_at_the_end_of_each_iteration(history, full):
+    lone = replace(full, iteration=4, cards={"baseline": full.cards["baseline"]})
+    found = reigns([*history, EMPTY, lone])
+    assert [(reign.iteration, reign.promoted) for reign in found] == [(1, True), (2, True), (3, False)]
+    assert [reign.quality.scores_uri.split("/")[-1] for reign in found] == [
+        "baseline.parquet", "champion.parquet", "champion.parquet",
     ]  # fmt: skip
 
 
-def test_an_outcome_without_the_champions_card_leaves_its_place_in_the_history_empty(full, tmp_path):
-    lone = replace(full, iteration=1, cards={"baseline": full.cards["baseline"]})
-    uncarded = replace(full, iteration=2, result="promoted", cards={"champion": full.cards["champion"]})
-    html, _ = rendered(full, [lone, uncarded, full], tmp_path)
-    history = html[html.index("History") :]
-    assert re.findall(r"<tr><td>(\d)</td><td>\w+</td><td>(.*?)</td>", history) == [
-        ("1", "-"), ("2", "-"), ("3", "80.0 %"),
-    ]  # fmt: skip
+def test_models_that_compare_are_counted_and_the_others_left_out(history, full):
+    models, left_out = comparable_models(history)
+    assert {(model.digest, model.roles): round(model.time_ratio, 3) for model in models} == {
+        ("baseline", ("baseline",)): 1.0, ("champion", ("champion",)): 0.5, ("candidate", ("candidate",)): 0.125,
+    }  # fmt: skip
+    assert left_out == 0
+    assert {model.digest for model in models if model.on_front} == {"champion", "candidate"}
+    other = {role: replace(card, quality=replace(card.quality, rows_digest="rows-2"), candidate=f"old {role}")
+             for role, card in full.cards.items()}  # fmt: skip
+    models, left_out = comparable_models([replace(full, iteration=1, cards=other), *history])
+    assert (len(models), left_out) == (3, 3)
+    untimed = {role: replace(card, speed=None) for role, card in full.cards.items()}
+    assert comparable_models([*history, replace(full, cards=untimed)]) == ([], 0)
+    assert comparable_models([]) == ([], 0)
 
 
-def test_the_report_loads_nothing_from_elsewhere(full, tmp_path):
-    html, tags = rendered(full, [], tmp_path)
-    assert not {"script", "link", "img", "iframe"} & set(tags)
-    assert not re.findall(r"https?://|url\(", html)
+def test_the_report_says_how_many_models_were_left_out(full, history, tmp_path):
+    other = {role: replace(card, quality=replace(card.quality, rows_digest="rows-2"), candidate=f"old {role}")
+             for role, card in full.cards.items()}  # fmt: skip
+    html, _ = rendered(full, [replace(full, iteration=1, cards=other), *history], tmp_path)
+    assert "3 earlier models were measured on others and left out" in " ".join(html.split())
 
 
-def test_texts_of_users_are_escaped_and_scrubbed(full, tmp_path):
-    html, tags = rendered(full, [], tmp_path)
+def test_at_most_three_scrubbed_examples_of_a_cleaning_step_are_shown(full, history, tmp_path):
+    html, _ = rendered(full, history, tmp_path)
+    examples = re.findall(r"<li>(.*?)</li>", html[html.index("exact_duplicates: examples") :])
+    assert examples == ["&lt;EMAIL&gt;", "2", "3"]
+    assert len(examples) == EXAMPLES
+
+
+def test_the_report_loads_nothing_from_elsewhere(full, history, tmp_path):
+    html, tags = rendered(full, history, tmp_path)
+    assert not {"script", "link", "img", "iframe", "image", "use"} & set(tags)
+    assert not re.findall(r"https?://|url\(|@import| src=", html)
+
+
+def test_texts_of_users_are_escaped_and_scrubbed(full, history, tmp_path):
+    html, tags = rendered(full, history, tmp_path, recipe_changes=[("a", "<b>", "<i>")])
     assert "&lt;script&gt;alert(1)" in html
-    assert not {"script", "i", "b", "rows"} & set(tags)
+    assert not {"script", "i", "b", "rows", "quality", "text", "softmax"} & (set(tags) - {"text"})
     assert "jane@" not in html
     assert "7946" not in html
     assert "&lt;EMAIL&gt;" in html
@@ -184,11 +297,108 @@ def test_costs_are_ratios_to_the_baseline(full):
 
 
 def test_slices_and_tests_are_in_points(full):
-    [row] = slice_rows(full)
-    assert row == ["channel=chat", "40", "80.0 %", "80.0 %", "57.5 %", "-22.5"]
+    rows = slice_rows(full)
+    assert rows[0] == ["channel=chat", "40", "80.0 %", "80.0 %", "57.5 %", "-22.5", "fail"]
+    assert [row[0] for row in rows] == ["channel=chat", "label=b", "label=<i>odd</i>"]
+    assert rows[2][-2:] == ["-2.3", "not judged"]
     kept = test_rows(full)[0]
     assert (kept[1], kept[3], kept[4]) == ("-22.50", "-1.00", "fail")
     assert test_rows(full)[-1][1] == "0.500"
+
+
+def test_slices_stand_by_family_the_worst_judged_first(full):
+    assert [(family, [row.name for row in rows]) for family, rows in slice_families(full)] == [
+        ("channel", ["channel=chat"]), ("label", ["label=b", "label=<i>odd</i>"]),
+    ]  # fmt: skip
+    assert slice_families(EMPTY) == []
+
+
+def test_a_slice_that_one_model_lacks_has_no_change(full):
+    card = full.cards["champion"]
+    bare = replace(full, verdict=EMPTY.verdict, cards={
+        **full.cards, "champion": replace(card, quality=replace(card.quality, slices={})),
+    })  # fmt: skip
+    assert [(row.change, row.test, "champion" in row.means) for row in slices(bare)] == [(None, None, False)] * 3
+    assert slice_rows(bare)[0][3:6] == ["-", "57.5 %", "-"]
+    assert describe_slices(EMPTY) == ""
+
+
+def test_metrics_begin_with_the_one_that_is_judged(full):
+    assert metric_rows(full)[0][:2] == ["accuracy", "80.0 % (70.0 to 90.0)"]
+    assert metric_rows(full)[1] == ["ece (lower is better)", *["0.050 (0.030 to 0.080)"] * 3]
+    assert [row[0] for row in metric_rows(full, per_label=True)] == ["f1[a]"]
+    lacking = replace(full.cards["champion"], quality=replace(full.cards["champion"].quality, metrics={}))
+    assert metric_rows(replace(full, cards={**full.cards, "champion": lacking}))[1][2] == "-"
+    assert metric_rows(EMPTY) == []
+
+
+def test_costs_are_shown_where_they_were_measured(full):
+    assert ["cold start: process to first answer", "1.50 s", "1.50 s", "1.50 s"] in speed_rows(full)
+    assert "cost of a million texts" not in {row[0] for row in speed_rows(full)}
+    assert grid_rows(full) == [["8", "short (5 tokens)", "100/s", "200/s", "800/s", "4.00x"]]
+    assert open_loop_rows(full)[0] == ["baseline", "40.0/s", "39.5/s", "9.0 / 14.0 / - ms"]
+    untimed = replace(full, cards={role: replace(card, speed=None) for role, card in full.cards.items()})
+    assert speed_rows(untimed) == grid_rows(untimed) == open_loop_rows(untimed) == []
+
+
+def test_an_overloaded_model_has_no_latencies(full):
+    card = full.cards["champion"]
+    loop = replace(card.speed.open_loop, overloaded=True)
+    slow = replace(full, cards={"champion": replace(card, speed=replace(card.speed, open_loop=loop))})
+    assert open_loop_rows(slow)[0][3].startswith("overloaded")
+
+
+def test_a_percentile_that_was_not_measured_is_a_dash(full):
+    card = full.cards["champion"]
+    few = replace(full, cards={"champion": replace(card, speed=replace(card.speed, latency_p95_ms=None))})
+    assert comparison(few)[0].latency == "9.5 / - / - ms"
+
+
+def test_a_lever_stands_with_its_last_trial_and_why_it_rests(full, history):
+    [row] = lever_rows(effects_of(history), {"<i>lever</i>": "rested: worse"})
+    assert (row.trials, row.kept, row.size, row.seconds, row.rested) == (2, 2, "0.25", "12 s", "rested: worse")
+    assert (row.quality, row.time) == ("-22.5 (-34.0 to -10.0)", "0.50 (0.48 to 0.52)")
+
+
+def test_two_recipes_differ_field_by_field():
+    before = Recipe(clean=(DropEmpty(),), train=FineTune(epochs=2))
+    after = replace(before, clean=(), train=replace(before.train, epochs=3), compress=(Onnx(), Int8Dynamic()))
+    changes = {name: (old, new) for name, old, new in difference(before, after)}
+    assert changes["clean"] == ("drop_empty (min_chars 1)", "none")
+    assert changes["train.epochs"] == ("2", "3")
+    assert changes["compress"][0] == "none" and changes["compress"][1].startswith("onnx")
+    assert set(changes) == {"clean", "train.epochs", "compress"}
+    assert difference(before, before) == []
+
+
+def registry_of(tags=None, fails=False):
+    """A stand-in for the registry: every version was made by the default recipe."""
+
+    def version(number):
+        if fails:
+            raise RegistryError(f"no version {number}")
+        return SimpleNamespace(number=number, tags=(tags or {}).get(number, {}))
+
+    def read_record(found):
+        return SimpleNamespace(recipe=Recipe(train=FineTune(epochs=int(found.number))))
+
+    return SimpleNamespace(version=version, read_record=read_record)
+
+
+@pytest.mark.parametrize(("version", "judged_against"), [("", "3"), ("4", "2")])
+def test_the_recipe_is_compared_with_the_champion_that_was_judged_against(full, version, judged_against):
+    levers = (Lever("longer", train=FineTune(epochs=9)), Lever("idle", clean=(DropEmpty(),)))
+    project = SimpleNamespace(registry=registry_of({"4": {"judged_against": "2"}}), spec=SimpleNamespace(levers=levers))
+    kept = replace(full, version=version, changed=("new-data", "longer"))
+    assert recipe_changes(project, kept) == [("train.epochs", judged_against, "9")]
+    assert recipe_changes(project, replace(kept, changed=())) == []
+    assert recipe_changes(project, replace(kept, result="baseline")) == []
+
+
+def test_a_report_does_without_a_recipe_that_cannot_be_read(full, caplog):
+    project = SimpleNamespace(registry=registry_of(fails=True), spec=SimpleNamespace(levers=()))
+    assert recipe_changes(project, full) == []
+    assert "the champion's recipe cannot be read" in caplog.text
 
 
 def test_the_description_holds_what_a_reviewer_needs(full):
@@ -204,11 +414,3 @@ def test_a_markdown_table_keeps_its_shape():
     assert table.splitlines() == [
         "| a | b |", "| --- | --- |", "| x\\|y | 1 |", "| two lines | None |", "| <i> | \\ |",
     ]  # fmt: skip
-
-
-def test_the_chart_stays_inside_its_frame(full):
-    chart = interval_chart(comparison(full))
-    assert [bar["role"] for bar in chart["bars"]] == ["baseline", "champion", "candidate"]
-    for bar in chart["bars"]:
-        assert 0 <= bar["low"] <= bar["mean"] <= bar["high"] <= 100
-    assert interval_chart([]) == {}

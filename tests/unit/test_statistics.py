@@ -10,15 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.polynomial import Polynomial
-from scipy.stats import binom, binomtest, multinomial, ttest_1samp
+from scipy.stats import binom, binomtest, multinomial
 
 from tasks.measure.statistics import (
     Difference,
     check_scores,
     holm,
+    mcnemar,
+    mcnemar_mid_p,
     mean_interval,
     paired_difference,
-    paired_ratio,
     rows_needed,
     smallest_shown,
 )
@@ -27,7 +28,6 @@ from tests.unit.measured import paired_scores
 unit = st.floats(0, 1, allow_nan=False)
 pairs = st.lists(st.tuples(unit, unit), min_size=1, max_size=60)
 alphas = st.sampled_from([0.01, 0.05, 0.2])
-timings = st.lists(st.tuples(st.floats(1e-4, 10), st.floats(1e-4, 10)), min_size=3, max_size=30)
 quick = settings(max_examples=60, deadline=None)
 
 
@@ -226,46 +226,6 @@ def test_a_hundred_thousand_rows_take_a_moment():
 
 
 @quick
-@given(timings, alphas)
-def test_the_ratio_is_students_interval_on_logarithms(rows, alpha):
-    first, second = columns(rows)
-    logs = np.log(first / second)
-    if logs.std() < 1e-6:
-        return
-    estimate = paired_ratio(first, second, alpha)
-    expected = ttest_1samp(logs, 0).confidence_interval(1 - 2 * alpha)
-    assert estimate.value == pytest.approx(math.exp(logs.mean()), rel=1e-9)
-    assert (estimate.low, estimate.high) == pytest.approx((math.exp(expected.low), math.exp(expected.high)), rel=1e-9)
-
-
-@quick
-@given(timings)
-def test_swapping_the_timings_inverts_the_ratio(rows):
-    first, second = columns(rows)
-    there, back = paired_ratio(first, second, 0.05), paired_ratio(second, first, 0.05)
-    assert there.low <= there.value <= there.high
-    assert (there.value, there.low, there.high) == pytest.approx(
-        (1 / back.value, 1 / back.high, 1 / back.low), rel=1e-9
-    )
-
-
-def test_simulated_coverage_of_the_ratio_with_a_noisy_machine():
-    """What slows both blocks of a pair cancels out; only the noise of single blocks counts."""
-    rng = np.random.default_rng(12)
-    missed = 0
-    for _ in range(400):
-        slow = rng.lognormal(0, 0.5, 12)
-        candidate, reference = 0.5 * slow * rng.lognormal(0, 0.05, 12), slow * rng.lognormal(0, 0.05, 12)
-        missed += paired_ratio(candidate, reference, 0.05).high < 0.5
-    assert missed / 400 <= 0.08
-
-
-def test_steady_timings_give_a_point():
-    estimate = paired_ratio([1.0, 2.0, 3.0], [2.0, 4.0, 6.0], 0.05)
-    assert (estimate.value, estimate.low, estimate.high) == pytest.approx((0.5, 0.5, 0.5))
-
-
-@quick
 @given(st.lists(st.floats(0, 1), min_size=0, max_size=5), alphas)
 def test_holm_is_the_closure_of_bonferroni(p_values, alpha):
     """A hypothesis falls when Bonferroni's test rejects every intersection that it belongs to."""
@@ -321,22 +281,6 @@ def test_scores_of_different_length_are_refused():
         paired_difference(np.ones(3), np.ones(2), 0.05)
 
 
-@pytest.mark.parametrize(
-    ("candidate", "reference", "named"),
-    [
-        ([1.0, 1.0], [1.0, 1.0], "three pairs"),
-        ([1.0, 1.0, 1.0], [1.0, 1.0], "three pairs"),
-        ([1.0, 0.0, 1.0], [1.0] * 3, "positive"),
-        ([1.0] * 3, [1.0, -1.0, 1.0], "positive"),
-        ([1.0, math.nan, 1.0], [1.0] * 3, "positive"),
-        ([1.0, math.inf, 1.0], [1.0] * 3, "positive"),
-    ],
-)
-def test_timings_that_cannot_be_are_refused(candidate, reference, named):
-    with pytest.raises(ValueError, match=named):
-        paired_ratio(candidate, reference, 0.05)
-
-
 @pytest.mark.parametrize("bound", [-0.02, 0.0])
 @pytest.mark.parametrize("alpha", [0.05, 0.003])
 @pytest.mark.parametrize(("won", "lost"), [(20, 20), (5, 30), (0, 12), (40, 0)])
@@ -353,3 +297,33 @@ def test_the_smallest_difference_shown_is_found_by_trying_all(won, lost, alpha, 
     else:
         step = 2 / rows  # one row from lost to won
         assert min(passing) - step <= found <= min(passing) + 1e-9
+
+
+@pytest.mark.parametrize(("won", "lost"), [(0, 1), (1, 0), (7, 1), (10, 10), (5, 12), (60, 41), (5200, 4800)])
+def test_mcnemars_p_value_is_the_binomial_tests(won, lost):
+    expected = binomtest(won, won + lost, 0.5, alternative="greater").pvalue
+    assert mcnemar(won, lost) == pytest.approx(expected, rel=1e-9)
+    assert mcnemar_mid_p(won, lost) == pytest.approx(expected - binom.pmf(won, won + lost, 0.5) / 2, rel=1e-9)
+
+
+@quick
+@given(st.integers(0, 12), st.integers(0, 12))
+def test_mcnemars_p_value_counts_the_ways_to_win_as_many(won, lost):
+    """Of all ways in which the discordant rows could have fallen, the share with as many won; with more, and half."""
+    if won + lost == 0 or won + lost > 12:
+        return
+    ways = [sum(way) for way in product((0, 1), repeat=won + lost)]
+    more, as_many = sum(wins > won for wins in ways), sum(wins == won for wins in ways)
+    assert mcnemar(won, lost) == pytest.approx((more + as_many) / len(ways), rel=1e-12)
+    assert mcnemar_mid_p(won, lost) == pytest.approx((more + as_many / 2) / len(ways), rel=1e-12)
+
+
+def test_without_a_discordant_row_nothing_is_shown():
+    assert (mcnemar(0, 0), mcnemar_mid_p(0, 0)) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(("won", "lost"), [(-1, 2), (2, -1), (0.5, 3), (3, math.nan), (math.inf, 1)])
+def test_what_is_no_count_of_rows_is_refused(won, lost):
+    for test in (mcnemar, mcnemar_mid_p):
+        with pytest.raises(ValueError, match="whole counts of rows from 0 on"):
+            test(won, lost)
