@@ -12,6 +12,7 @@ from flows.effects import plan_iteration
 from flows.judge import measure
 from flows.outcome import Contender
 from flows.project import Project
+from flows.recipes import difference
 from tasks import stages
 from tasks.build import build, quick
 from tasks.levers import CLAIMS, pull, stage_of
@@ -64,9 +65,10 @@ def _try(
     verdict = decide(mine, its, None, claims, spec)
     kept = keep(verdict, claims, spec)
     log.info("lever %s: %s; %s", name, "kept" if kept else "dropped", verdict.reason)
+    changes = tuple(f"{field}: {old} -> {new}" for field, old, new in difference(best.recipe, recipe))
     size_ratio = candidate.size_bytes / best.candidate.size_bytes
     seconds = round(time.monotonic() - started, 3)
-    trial = LeverTrial(name, stage, kept, verdict, candidate, challenger, size_ratio, seconds)
+    trial = LeverTrial(name, stage, kept, verdict, candidate, challenger, size_ratio, seconds, changes)
     if not kept:
         return best, trial
     new_claims = tuple(dict.fromkeys((*best.claims, *claims)))

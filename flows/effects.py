@@ -35,6 +35,7 @@ class Effect:
     lever: str
     stage: str
     kept: bool
+    changes: tuple[str, ...]  # of the recipe, field by field
     quality: Interval | None  # difference of mean scores, in [-1, 1]; None where the gate could not judge
     time_ratio: Interval | None  # seconds per text, to the best before; None where it was not timed
     size_ratio: float | None  # of the artifact, to the best before
@@ -51,7 +52,7 @@ def effects_of(outcomes: Sequence[Outcome]) -> list[Effect]:
 def _effect(outcome: Outcome, trial: LeverTrial) -> Effect:
     tests = {test.name: test for test in trial.verdict.tests}
     return Effect(
-        outcome.iteration, outcome.started_at, trial.lever, trial.stage, trial.kept,
+        outcome.iteration, outcome.started_at, trial.lever, trial.stage, trial.kept, trial.changes,
         _interval(tests.get(QUALITY_KEPT)), _interval(tests.get(COST_GAIN) or tests.get(COST_KEPT)),
         trial.size_ratio, trial.verdict.decision, trial.verdict.reason, trial.seconds,
     )  # fmt: skip

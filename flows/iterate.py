@@ -14,7 +14,7 @@ from feedback.harvest import harvest
 from flows.budget import decide_on_golden
 from flows.climb import climb
 from flows.diary import Diary
-from flows.judge import measure
+from flows.judge import measure, paired
 from flows.monitor import last_watch
 from flows.outcome import Contender, Outcome, inputs_digest, next_number, nothing_changed, utc_now, write_outcome
 from flows.project import Project, check_space, only_one, open_project
@@ -143,7 +143,7 @@ def final(project: Project, diary: Diary, outcome: Outcome, best: Contender) -> 
     verdict = decide_on_golden(project, outcome.snapshot, candidate, champion, baseline, best.claims)
     named: dict[str, Scorecard] = dict(zip((BASELINE, CHAMPION, "candidate"), cards, strict=True))
     outcome = replace(outcome, verdict=verdict, cards=named, cleaning=cleaning(project, best, outcome),
-                      profile=profile(project, best, outcome))  # fmt: skip
+                      paired=paired(candidate, champion), profile=profile(project, best, outcome))  # fmt: skip
     if verdict.decision != "promote":
         diary.log_candidate(best, cards[2], verdict)
         return replace(outcome, result="rejected" if verdict.decision == "reject" else "inconclusive")

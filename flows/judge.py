@@ -1,10 +1,12 @@
-"""From candidates to scorecards. The measuring is in `tasks.measure`."""
+"""From candidates to scorecards, and what two of them say of each other. The measuring is in `tasks.measure`."""
 
 from collections.abc import Sequence
 
 from flows.project import Project
 from tasks.build import Measuring
-from tasks.records import Candidate, Scorecard, Snapshot
+from tasks.measure.evidence import Measured, find_rows_flaw
+from tasks.measure.metrics import compare_metrics
+from tasks.records import Candidate, MetricScore, Scorecard, Snapshot
 from tasks.specs import BenchmarkSpec
 
 
@@ -24,3 +26,10 @@ def measure(
         Scorecard(candidate.digest, quality, speeds.get(candidate.digest))
         for candidate, quality in zip(candidates, qualities, strict=True)
     ]
+
+
+def paired(candidate: Measured, champion: Measured) -> dict[str, MetricScore]:
+    """Return by how much the candidate is better in every metric, where both can be told on the same rows."""
+    if candidate.answers is None or champion.answers is None or find_rows_flaw("champion", champion, candidate):
+        return {}
+    return compare_metrics(candidate.answers, champion.answers)

@@ -14,7 +14,17 @@ from flows.project import Project
 from tasks.data.validate import ValidationReport
 from tasks.measure.evidence import Claim
 from tasks.measure.profile import Profile
-from tasks.records import Candidate, LeverTrial, Scorecard, Snapshot, StepReport, Verdict, from_json, to_json
+from tasks.records import (
+    Candidate,
+    LeverTrial,
+    MetricScore,
+    Scorecard,
+    Snapshot,
+    StepReport,
+    Verdict,
+    from_json,
+    to_json,
+)
 from tasks.specs import Recipe
 from tasks.store import CODE, code_digest
 
@@ -51,6 +61,7 @@ class Outcome:
     changed: tuple[str, ...] = ()  # levers kept
     trials: tuple[LeverTrial, ...] = ()
     cards: dict[str, Scorecard] = field(default_factory=dict)  # baseline, champion, candidate on golden
+    paired: dict[str, MetricScore] = field(default_factory=dict)  # by how much the candidate is better, by metric
     cleaning: tuple[StepReport, ...] = ()
     checks: ValidationReport | None = None
     feedback_rows: int = 0

@@ -135,16 +135,20 @@ def roles_in(outcome: Outcome) -> list[str]:
 
 
 def metric_rows(outcome: Outcome, per_label: bool = False) -> list[list[str]]:
-    """Return per metric its name and every model's value with its 95 % interval.
+    """Return per metric its name, every model's value and, where there is one, by how much the candidate is better.
 
-    The metric that the gate judges by comes first. F1 of single labels is left out, or with `per_label` all there is.
+    All with 95 % intervals, the last of them paired: above 0 is better, whichever way the metric goes. The metric that
+    the gate judges by comes first. F1 of single labels is left out, or with `per_label` all there is.
     """
     cards = [outcome.cards[role] for role in roles_in(outcome)]
     if not cards:
         return []
     scores = [_metrics(card) for card in cards]
     names = [name for name in dict.fromkeys(name for found in scores for name in found) if ("[" in name) == per_label]
-    return [[_metric_name(name), *(_metric(name, found.get(name)) for found in scores)] for name in names]
+    rows = [[_metric_name(name), *(_metric(name, found.get(name)) for found in scores)] for name in names]
+    if not outcome.paired:
+        return rows
+    return [[*row, _gain(name, outcome.paired.get(name))] for row, name in zip(rows, names, strict=True)]
 
 
 def _metrics(card: Scorecard) -> dict[str, MetricScore]:
@@ -162,6 +166,14 @@ def _metric(name: str, score: MetricScore | None) -> str:
     if name in LOWER_IS_BETTER:
         return f"{score.value:.3f} ({score.low:.3f} to {score.high:.3f})"
     return share(score)
+
+
+def _gain(name: str, gain: MetricScore | None) -> str:
+    if gain is None:
+        return "-"
+    scale, form = (1.0, "{:+.3f}") if name in LOWER_IS_BETTER else (100.0, "{:+.1f}")
+    value, low, high = (form.format(scale * bound) for bound in (gain.value, gain.low, gain.high))
+    return f"{value} ({low} to {high})"
 
 
 def slices(outcome: Outcome) -> list[SliceRow]:

@@ -234,6 +234,7 @@ class LeverTrial:
     card: Scorecard
     size_ratio: float | None = None  # of the artifact, to the best one before
     seconds: float | None = None  # that building, measuring and judging it took
+    changes: tuple[str, ...] = ()  # what it changed about the recipe, field by field
 
 
 def to_json(record: Any) -> str:

@@ -41,7 +41,7 @@ def find_flaw(
     if not claims:
         return "the candidate claims no improvement"
     for name, other in [("candidate", candidate), ("champion", champion), ("baseline", baseline)]:
-        flaw = None if other is None else _rows_flaw(name, other, candidate)
+        flaw = None if other is None else find_rows_flaw(name, other, candidate)
         if flaw:
             return flaw
     return (
@@ -65,8 +65,8 @@ def find_noise(candidate: Scorecard, champion: Scorecard, spec: GateSpec) -> str
     )
 
 
-def _rows_flaw(name: str, other: Measured, candidate: Measured) -> str | None:
-    """Return why the other model's row scores do not pair with the candidate's."""
+def find_rows_flaw(name: str, other: Measured, candidate: Measured) -> str | None:
+    """Return why the other model's row scores do not pair with the candidate's, or None."""
     try:
         check_scores(other.scores)
         for scores in other.robust.values():

@@ -209,6 +209,26 @@ def compare_metric(
     return found if metric.higher_is_better else Interval(-found.value, -found.high, -found.low)
 
 
+def compare_metrics(candidate: Answers, reference: Answers, *, resamples: int = 2000) -> dict[str, MetricScore]:
+    """Return `compare_metric`, with its two-sided 95 % interval, of every metric that can be computed of both models.
+
+    Raises:
+        ValueError: they answered different rows.
+    """
+    names = [name for name in METRICS if name != "f1[LABEL]"] + _of_labels(reference)
+    return {
+        name: MetricScore(found.value, found.low, found.high)
+        for name in names
+        if all(_obstacle(*_asked(name), answers) is None for answers in (candidate, reference))
+        for found in [compare_metric(name, candidate, reference, 0.025, resamples=resamples)]
+    }
+
+
+def _asked(name: str) -> tuple[str, str]:
+    metric, label = find_metric(name)
+    return metric.name, label
+
+
 def _check_rows(answers: Answers) -> None:
     """Raise ValueError unless all arrays are of the same rows, at least one, and hold numbers in [0, 1]."""
     rows = len(answers.targets)

@@ -19,6 +19,7 @@ from tasks.measure.metrics import (
     check_computable,
     check_metric,
     compare_metric,
+    compare_metrics,
     find_metric,
     measure_metrics,
     row_brier,
@@ -218,6 +219,17 @@ def test_what_cannot_be_measured_is_left_out():
     seldom = taken(answers(600, 0.8), rows[answers(600, 0.8).targets != "none"])
     assert "oos_auroc" not in measure_metrics(seldom, resamples=100)
     assert "f1[none]" not in measure_metrics(seldom, resamples=100)
+
+
+def test_all_that_both_models_have_is_compared():
+    candidate, reference = answers(300, 0.9, 1), answers(300, 0.8, 2)
+    found = compare_metrics(candidate, reference)
+    assert set(found) == {*METRICS, *(f"f1[{label}]" for label in LABELS)} - {"f1[LABEL]"}
+    one = compare_metric("macro_f1", candidate, reference, 0.025, resamples=2000)
+    assert found["macro_f1"] == MetricScore(one.value, one.low, one.high)
+    assert found["accuracy"].low > 0
+    assert "brier" not in compare_metrics(replace(candidate, brier=None), reference)
+    assert "cost" not in compare_metrics(candidate, replace(reference, costs=None))
 
 
 def test_free_text_has_no_labels():
