@@ -191,7 +191,8 @@ def test_a_full_report_shows_it_all(full, history, tmp_path):
     )  # fmt: skip
     shown = ("Reject: it does not hold", "Look 2 at this golden set", "checks drifted", "12 rows from feedback",
              "version 4", "Quality and cost", "EPYC", "400/s (8.00x)", "All metrics",
-             "candidate better by (paired)", "-22.5 (-34.0 to -10.0)", "+0.010 (-0.020 to +0.040)", "ece (lower is better)", "f1[a]",
+             "candidate better by (paired)", "-22.5 (-34.0 to -10.0)", "+0.010 (-0.020 to +0.040)",
+             "ece (lower is better)", "f1[a]",
              "What the gate tested", "Slices", "had right", "What changed", "train.epochs", "rested: clearly worse",
              "So far", "What levers were worth", "Speed and cost in detail", "cold start", "39.5/s",
              "Where the time goes", "Arithmetic bounds it.", "Training data", "Data checks",
