@@ -1,4 +1,4 @@
-"""The promotion budget of a project: its looks at golden, on record in the database. Rule: `tasks.measure.budget`."""
+"""The promotion budget of a project: its looks at golden, on record in the database. The rule is in `tasks`."""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,10 +8,10 @@ from typing import Any
 from feedback import looks
 from flows.project import Project
 from tasks.data.rows import values
-from tasks.measure.budget import left_after, level_of, next_look
-from tasks.measure.evidence import Claim, Measured
-from tasks.measure.gate import decide
-from tasks.measure.quality import read_split
+from tasks.measure.gate.budget import left_after, level_of, next_look
+from tasks.measure.gate.decide import decide
+from tasks.measure.gate.evidence import Claim, Measured
+from tasks.measure.quality.scores import read_split
 from tasks.records import GoldenLook, Snapshot, Verdict, from_json, to_json
 
 WORN = 0.01  # the share of alpha below which a look can hardly show anything: from the ninth look on

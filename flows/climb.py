@@ -16,9 +16,9 @@ from flows.recipes import difference
 from tasks import stages
 from tasks.build import build, quick
 from tasks.levers import CLAIMS, pull, stage_of
-from tasks.measure.evidence import Claim
-from tasks.measure.gate import decide, keep
-from tasks.measure.quality import with_scores
+from tasks.measure.gate.decide import decide, keep
+from tasks.measure.gate.evidence import Claim
+from tasks.measure.quality.scores import with_scores
 from tasks.progress import report_progress
 from tasks.records import LeverTrial, Snapshot
 from tasks.specs import Lever, Recipe

@@ -9,8 +9,8 @@ from flows.project import Project, only_one
 from flows.reports import budget_line
 from tasks import build
 from tasks.errors import ReviewError
-from tasks.measure.evidence import Claim
-from tasks.measure.quality import with_scores
+from tasks.measure.gate.evidence import Claim
+from tasks.measure.quality.scores import with_scores
 from tasks.records import Verdict
 from tasks.registry import VersionRecord
 

@@ -9,8 +9,8 @@ from flows.figures import Bubble, Mark
 from flows.outcome import Outcome
 from flows.reports import Row, comparison, share, slices
 from tasks.levers import CLAIMS
-from tasks.measure.profile import Profile
-from tasks.measure.ratios import block_ratio
+from tasks.measure.profiling.profile import Profile
+from tasks.measure.speed.ratios import block_ratio
 from tasks.records import MetricScore, Scorecard, Speed
 from tasks.registry import BASELINE
 

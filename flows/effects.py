@@ -13,7 +13,7 @@ from flows.outcome import Outcome, next_number, read_outcomes
 from flows.project import Project
 from tasks.errors import ReviewError
 from tasks.levers import CLAIMS, Plan, Try, plan_levers
-from tasks.measure.comparisons import COST_GAIN, COST_KEPT, QUALITY_KEPT
+from tasks.measure.gate.comparisons import COST_GAIN, COST_KEPT, QUALITY_KEPT
 from tasks.records import Decision, LeverTrial, Test
 from tasks.specs import Lever
 

@@ -25,8 +25,8 @@ from tasks.build import build, clean_rows
 from tasks.data.rows import values
 from tasks.data.snapshot import read_table
 from tasks.errors import RatchetError
-from tasks.measure.profile import Profile
-from tasks.measure.quality import with_scores
+from tasks.measure.profiling.profile import Profile
+from tasks.measure.quality.scores import with_scores
 from tasks.progress import collect_seconds, timed
 from tasks.records import Scorecard, StepReport, Table, Verdict, to_json
 from tasks.registry import BASELINE, CHAMPION, VersionRecord

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from flows.project import Project
 from tasks.build import Measuring
-from tasks.measure.evidence import Measured, find_rows_flaw
-from tasks.measure.metrics import compare_metrics
+from tasks.measure.gate.evidence import Measured, find_rows_flaw
+from tasks.measure.quality.metrics import compare_metrics
 from tasks.records import Candidate, MetricScore, Scorecard, Snapshot
 from tasks.specs import BenchmarkSpec
 

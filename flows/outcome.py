@@ -12,8 +12,8 @@ from typing import Literal
 
 from flows.project import Project
 from tasks.data.validate import ValidationReport
-from tasks.measure.evidence import Claim
-from tasks.measure.profile import Profile
+from tasks.measure.gate.evidence import Claim
+from tasks.measure.profiling.profile import Profile
 from tasks.records import (
     Candidate,
     LeverTrial,

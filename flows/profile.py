@@ -5,8 +5,8 @@ from typing import Any
 
 from flows.project import Project, only_one
 from tasks.data.rows import values
-from tasks.measure.profile import profile
-from tasks.measure.quality import read_split
+from tasks.measure.profiling.profile import profile
+from tasks.measure.quality.scores import read_split
 
 
 def profile_version(project: Project, name: str, batch_size: int, seconds: float) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from flows.budget import advice
 from flows.outcome import Outcome
 from tasks.data.rows import values
 from tasks.data.scrub import scrub_text
-from tasks.measure.comparisons import RATIOS
-from tasks.measure.quality import read_scores
+from tasks.measure.gate.comparisons import RATIOS
+from tasks.measure.quality.scores import read_scores
 from tasks.records import MetricScore, Scorecard, Test, Verdict
 from tasks.registry import BASELINE, CHAMPION
 

@@ -21,12 +21,12 @@ from tasks.data.sources import read_source
 from tasks.data.split import assign_feedback_splits, assign_splits, check_leakage
 from tasks.data.validate import ValidateSpec, ValidationReport, validate
 from tasks.measure.machine import describe_machine
-from tasks.measure.memory import measure_fresh_process
-from tasks.measure.profile import Profile
-from tasks.measure.profile import profile as profile_calls
-from tasks.measure.quality import measure_quality, read_split, read_verified
-from tasks.measure.slices import all_masks
-from tasks.measure.speed import measure_speed
+from tasks.measure.profiling.profile import Profile
+from tasks.measure.profiling.profile import profile as profile_calls
+from tasks.measure.quality.scores import measure_quality, read_split, read_verified
+from tasks.measure.quality.slices import all_masks
+from tasks.measure.speed.closed_loop import measure_speed
+from tasks.measure.speed.fresh_process import measure_fresh_process
 from tasks.records import Candidate, FreshProcess, Quality, Snapshot, Speed, Table
 from tasks.specs import AugmentMethod, BenchmarkSpec, CleanStep, CompressPass, DataSpec, QualitySpec, Recipe
 from tasks.store import Store, cache_key

@@ -7,7 +7,7 @@ what gained most per minute in earlier iterations (exploit). What was clearly wo
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tasks.measure.evidence import Claim
+from tasks.measure.gate.evidence import Claim
 from tasks.specs import Lever, Recipe
 
 STAGES = ("clean", "augment", "train", "compress")

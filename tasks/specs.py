@@ -17,7 +17,7 @@ from tasks.data.clean import Conflicts, DropEmpty, Normalise, Scrub
 from tasks.data.dedup import ExactDuplicates, NearDuplicates
 from tasks.data.sources import FileSource, HubSource, SqlSource
 from tasks.data.validate import ValidateSpec
-from tasks.measure.metrics import check_metric
+from tasks.measure.quality.metrics import check_metric
 from tasks.train.finetune import FineTune
 
 

@@ -35,31 +35,11 @@ CODE = {  # the code that decides what a stage makes; a change of it changes the
     "augment": ["data/augment.py"],
     "fit": ["train"],
     "compress": ["compress"],
-    "slices": ["measure/slices.py"],
-    "score": [
-        "measure/quality.py",
-        "measure/metrics.py",
-        "measure/cells.py",
-        "measure/bootstrap.py",
-        "measure/robustness.py",
-        "../serving/predictors.py",
-    ],
-    "benchmark": [
-        "measure/speed.py",
-        "measure/grid.py",
-        "measure/open_loop.py",
-        "measure/counters.py",
-        "measure/latency.py",
-        "../serving/predictors.py",
-    ],
-    "profile": [
-        "measure/profile.py",
-        "measure/calls.py",
-        "measure/roofline.py",
-        "measure/trace.py",
-        "../serving/predictors.py",
-    ],
-    "memory": ["measure/memory.py", "../serving/predictors.py"],
+    "slices": ["measure/quality/slices.py"],
+    "score": ["measure/quality", "../serving/predictors.py"],
+    "benchmark": ["measure/speed", "../serving/predictors.py"],
+    "profile": ["measure/profiling", "../serving/predictors.py"],
+    "memory": ["measure/speed/fresh_process.py", "../serving/predictors.py"],
 }
 
 

@@ -60,9 +60,15 @@ def write_csv(path: Path, rows: list[dict[str, str]]) -> Path:
     return path
 
 
-def make_project(root: Path, base: Path, **changes: Any) -> Path:
-    """Return the spec of a small project: an undertrained baseline, and levers that mend and compress it."""
+def make_project(root: Path, base: Path, store: Path | None = None, **changes: Any) -> Path:
+    """Return the spec of a small project: an undertrained baseline, and levers that mend and compress it.
+
+    Where a store is named, the project keeps what it builds there.
+    """
     root.mkdir(parents=True, exist_ok=True)
+    if store is not None:
+        (root / ".ratchet").mkdir()
+        (root / ".ratchet" / "store").symlink_to(store)
     write_csv(root / "train.csv", messages(500, seed=1))
     write_csv(root / "golden.csv", messages(400, seed=2))
     spec: dict[str, Any] = {

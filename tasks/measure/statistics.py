@@ -1,4 +1,4 @@
-"""The tests and intervals that the gate judges row scores by. Ratios of timings are in `tasks.measure.ratios`."""
+"""The tests and intervals that the gate judges row scores by. Ratios of timings are in `tasks.measure.speed.ratios`."""
 
 import math
 from collections.abc import Sequence

@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from tasks.measure.budget import level_of
-from tasks.measure.gate import decide
-from tasks.measure.online import OnlineSpec
+from tasks.measure.gate.budget import level_of
+from tasks.measure.gate.decide import decide
+from tasks.measure.gate.online import OnlineSpec
 from tasks.measure.statistics import Difference, mcnemar
 from tasks.specs import GateSpec
 from tests.bench.gate_cost import gate_cost

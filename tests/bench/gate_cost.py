@@ -20,8 +20,8 @@ def gate_cost() -> dict[str, float]:
 
 
 def _decide_once() -> dict[str, float]:
-    from tasks.measure.evidence import Measured
-    from tasks.measure.gate import decide
+    from tasks.measure.gate.decide import decide
+    from tasks.measure.gate.evidence import Measured
     from tasks.specs import GateSpec
     from tests.unit.measured import answers, measured
 

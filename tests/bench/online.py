@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.stats import beta, norm
 
-from tasks.measure.online import OnlineSpec, OnlineVerdict, capital, effect_terms, judge_online
-from tasks.measure.votes import Vote
+from tasks.measure.gate.online import OnlineSpec, OnlineVerdict, capital, effect_terms, judge_online
+from tasks.measure.gate.votes import Vote
 
 BASE = 0.80  # share of the champion's units that are content
 CHUNK = 50  # histories at a time: small enough for the processor's cache

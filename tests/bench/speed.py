@@ -21,11 +21,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from serving.predictors import Predictor
 from tasks.artifacts import seal
-from tasks.measure.latency import Clock
 from tasks.measure.machine import describe_machine
-from tasks.measure.ratios import Ratio, block_ratio, noise
 from tasks.measure.runtime import load
-from tasks.measure.speed import block_seconds, interleave
+from tasks.measure.speed.closed_loop import block_seconds, interleave
+from tasks.measure.speed.latency import Clock
+from tasks.measure.speed.ratios import Ratio, block_ratio, noise
 from tasks.records import Candidate
 
 SEED = 20_261

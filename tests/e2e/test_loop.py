@@ -28,9 +28,9 @@ def turn(spec: Path, trigger: str = "run") -> Outcome:
 
 
 @pytest.fixture(scope="module")
-def spec(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path, prefect_api: str) -> Path:
+def spec(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path, shared_store: Path, prefect_api: str) -> Path:
     """A project after its baseline and one iteration."""
-    path = make_project(tmp_path_factory.mktemp("project"), tiny_base)
+    path = make_project(tmp_path_factory.mktemp("project"), tiny_base, shared_store)
     turn(path)
     turn(path)
     return path
@@ -181,11 +181,11 @@ def test_rollback_restores_the_champion_before(spec: Path, project: Project) -> 
     assert project.registry.aliases()["champion"] == move.to_version != before
 
 
-def test_in_review_a_version_waits_until_someone_approves(tmp_path: Path, tiny_base: Path) -> None:
+def test_in_review_a_version_waits_until_someone_approves(tmp_path: Path, tiny_base: Path, shared_store: Path) -> None:
     from flows.promote import promote
 
-    gate = {"margin": 0.03, "slice_margin": 0.1, "cost_margin": 0.95, "promotion": "review"}
-    path = make_project(tmp_path, tiny_base, gate=gate)
+    gate = {"margin": 0.03, "slice_margin": 0.1, "cost_margin": 0.95, "max_noise": 5, "promotion": "review"}
+    path = make_project(tmp_path, tiny_base, shared_store, gate=gate)
     turn(path)
     outcome = turn(path)
     project = open_project(path)
@@ -202,8 +202,10 @@ def test_in_review_a_version_waits_until_someone_approves(tmp_path: Path, tiny_b
     assert promote(str(path)) == []
 
 
-def test_the_gate_says_no_to_a_model_that_only_select_likes(tmp_path: Path, tiny_base: Path) -> None:
-    path = make_project(tmp_path, tiny_base)
+def test_the_gate_says_no_to_a_model_that_only_select_likes(
+    tmp_path: Path, tiny_base: Path, shared_store: Path
+) -> None:
+    path = make_project(tmp_path, tiny_base, shared_store)
     turn(path)
     golden = [{**row, "label": {"refund": "delivery", "delivery": "refund"}.get(row["label"], row["label"])}
               for row in messages(400, seed=2)]  # fmt: skip

@@ -48,9 +48,11 @@ def children(pid: int) -> list[int]:
 
 
 @pytest.fixture
-def services(tmp_path: Path, tiny_base: Path) -> Iterator[tuple["subprocess.Popen[str]", list[int]]]:
+def services(
+    tmp_path: Path, tiny_base: Path, shared_store: Path
+) -> Iterator[tuple["subprocess.Popen[str]", list[int]]]:
     """The running command and its ports: Prefect, MLflow, webhook."""
-    spec = make_project(tmp_path / "project", tiny_base)
+    spec = make_project(tmp_path / "project", tiny_base, shared_store)
     ports = free_ports(3)
     options = [f"--{name}-port={port}" for name, port in zip(("prefect", "mlflow", "webhook"), ports, strict=True)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}

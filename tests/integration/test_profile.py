@@ -10,8 +10,8 @@ from tasks.compress.export import export_onnx
 from tasks.compress.quantize import Int8Dynamic, quantize_int8
 from tasks.data.rows import COLUMNS, make_rows
 from tasks.data.snapshot import write_table
-from tasks.measure.profile import profile
-from tasks.measure.trace import RUN
+from tasks.measure.profiling.profile import profile
+from tasks.measure.profiling.trace import RUN
 from tasks.records import Candidate, Quality, Scorecard, Snapshot, Verdict
 from tasks.registry import CHAMPION, VersionRecord
 from tasks.specs import Recipe

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from tasks.measure.evidence import Measured
-from tasks.measure.metrics import Answers
+from tasks.measure.gate.evidence import Measured
+from tasks.measure.quality.metrics import Answers
 from tasks.records import Machine, Quality, Scorecard, SliceScore, Speed
 
 MACHINE = Machine("EPYC", ("avx2", "avx512_vnni"), 2, 2, {"onnxruntime": "1.23"})

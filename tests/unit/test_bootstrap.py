@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from tasks.measure import bootstrap
-from tasks.measure.bootstrap import Cells, Interval, bca
-from tasks.measure.cells import f1_cells, mean_cells
+from tasks.measure.quality import bootstrap
+from tasks.measure.quality.bootstrap import Cells, Interval, bca
+from tasks.measure.quality.cells import f1_cells, mean_cells
 
 quick = settings(max_examples=40, deadline=None)
 

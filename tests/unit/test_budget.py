@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.measure.budget import SKETCH_ROWS, left_after, level_of, next_look
+from tasks.measure.gate.budget import SKETCH_ROWS, left_after, level_of, next_look
 
 quick = settings(max_examples=60, deadline=None)
 rows_of = st.lists(st.text(max_size=5), min_size=1, max_size=30, unique=True)

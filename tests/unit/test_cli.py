@@ -17,7 +17,8 @@ COMMANDS = (
 )  # fmt: skip
 NEEDS_SPEC = ("run", "status", "history", "profile", "review", "rollback", "monitor", "up")
 LIGHT = (
-    "flows.cli", "serving.predictors", "tasks.store", "tasks.specs", "tasks.measure.gate", "feedback.app", "flows.spec",
+    "flows.cli", "serving.predictors", "tasks.store", "tasks.specs", "tasks.measure.gate.decide", "feedback.app",
+    "flows.spec",
 )  # fmt: skip
 
 

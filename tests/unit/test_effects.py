@@ -11,7 +11,7 @@ from flows.effects import Interval, effects_of, lever_effects, plan_iteration, t
 from flows.outcome import Outcome, write_outcome
 from tasks.compress.export import Onnx
 from tasks.errors import ReviewError
-from tasks.measure.comparisons import COST_GAIN, COST_KEPT, QUALITY_KEPT
+from tasks.measure.gate.comparisons import COST_GAIN, COST_KEPT, QUALITY_KEPT
 from tasks.records import Candidate, LeverTrial, Scorecard, Snapshot, Test, Verdict
 from tasks.specs import Lever
 from tasks.train.finetune import FineTune

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.measure.comparisons import (
+from tasks.measure.gate.comparisons import (
     COST_GAIN,
     COST_KEPT,
     MEMORY_KEPT,
@@ -16,7 +16,7 @@ from tasks.measure.comparisons import (
     QUALITY_KEPT,
     SIZE_KEPT,
 )
-from tasks.measure.gate import decide, keep
+from tasks.measure.gate.decide import decide, keep
 from tasks.measure.statistics import paired_difference
 from tasks.specs import GateSpec
 from tests.unit.measured import MACHINE, STEADY, measured, paired_scores, speed

@@ -7,8 +7,8 @@ import pytest
 from pydantic import ValidationError
 from scipy.stats import binomtest
 
-from tasks.measure.comparisons import COST_GAIN, QUALITY_GAIN
-from tasks.measure.gate import decide, keep
+from tasks.measure.gate.comparisons import COST_GAIN, QUALITY_GAIN
+from tasks.measure.gate.decide import decide, keep
 from tasks.specs import GateSpec
 from tests.unit.measured import STEADY, answers, measured, paired_scores
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import f1_score, roc_auc_score
 
-from tasks.measure import cells
-from tasks.measure.bootstrap import bca
-from tasks.measure.metrics import (
+from tasks.measure.quality import cells
+from tasks.measure.quality.bootstrap import bca
+from tasks.measure.quality.metrics import (
     METRICS,
     Answers,
     check_computable,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.special import betaln
 
-from tasks.measure.online import (
+from tasks.measure.gate.online import (
     SPLIT_WEIGHT,
     STAKES,
     OnlineSpec,
@@ -21,7 +21,7 @@ from tasks.measure.online import (
     lower_bound,
     split_capital,
 )
-from tasks.measure.votes import Vote, settle
+from tasks.measure.gate.votes import Vote, settle
 from tasks.records import from_json, to_json
 from tests.bench.online import deliveries, online_delivered_thrice, online_false_winner_share, online_win_units
 from tests.bench.online import outcomes as draw

@@ -14,9 +14,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from tasks.artifacts import seal
 from tasks.errors import ArtifactError, DataError, StorageError
-from tasks.measure.profile import profile
-from tasks.measure.roofline import Parts, Products, Roofs, measure_roofs, name_bound
-from tasks.measure.trace import RUN, Span, read_events, read_operations, write_trace
+from tasks.measure.profiling.profile import profile
+from tasks.measure.profiling.roofline import Parts, Products, Roofs, measure_roofs, name_bound
+from tasks.measure.profiling.trace import RUN, Span, read_events, read_operations, write_trace
 from tasks.records import from_json, to_json
 
 SECRET = "zeppelin"  # a word of the texts, which no trace may hold

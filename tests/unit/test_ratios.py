@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_1samp
 
-from tasks.measure.ratios import WIDEST, block_ratio, noise
+from tasks.measure.speed.ratios import WIDEST, block_ratio, noise
 
 timings = st.lists(st.tuples(st.floats(1e-4, 10), st.floats(1e-4, 10)), min_size=3, max_size=30)
 alphas = st.sampled_from([0.005, 0.05, 0.2])
@@ -101,7 +101,7 @@ def test_the_chunks_that_are_resampled_at_once_do_not_show(monkeypatch):
     rng = np.random.default_rng(3)
     first, second = rng.lognormal(0, 0.1, 12), rng.lognormal(0, 0.1, 12)
     whole = block_ratio(first, second, 0.05, 1000)
-    monkeypatch.setattr("tasks.measure.ratios.CHUNK", 12 * 7)
+    monkeypatch.setattr("tasks.measure.speed.ratios.CHUNK", 12 * 7)
     assert block_ratio(first, second, 0.05, 1000) == whole
 
 

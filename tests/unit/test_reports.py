@@ -35,9 +35,9 @@ from tasks.compress.quantize import Int8Dynamic
 from tasks.data.clean import DropEmpty
 from tasks.data.validate import Failure, ValidationReport
 from tasks.errors import RegistryError
-from tasks.measure.comparisons import COST_GAIN, QUALITY_KEPT
-from tasks.measure.profile import Operator, Profile
-from tasks.measure.roofline import Parts
+from tasks.measure.gate.comparisons import COST_GAIN, QUALITY_KEPT
+from tasks.measure.profiling.profile import Operator, Profile
+from tasks.measure.profiling.roofline import Parts
 from tasks.records import (
     Candidate,
     GridPoint,
@@ -328,7 +328,10 @@ def test_a_slice_that_one_model_lacks_has_no_change(full):
 
 def test_metrics_begin_with_the_one_that_is_judged(full):
     assert metric_rows(full)[0][:2] == ["accuracy", "80.0 % (70.0 to 90.0)"]
-    assert metric_rows(full)[1] == ["ece (lower is better)", *["0.050 (0.030 to 0.080)"] * 3]
+    ece = ["ece (lower is better)", *["0.050 (0.030 to 0.080)"] * 3]
+    assert metric_rows(full)[1] == [*ece, "+0.010 (-0.020 to +0.040)"]
+    assert metric_rows(replace(full, paired={}))[1] == ece
+    assert metric_rows(replace(full, paired={"accuracy": full.paired["accuracy"]}))[1] == [*ece, "-"]
     assert [row[0] for row in metric_rows(full, per_label=True)] == ["f1[a]"]
     lacking = replace(full.cards["champion"], quality=replace(full.cards["champion"].quality, metrics={}))
     assert metric_rows(replace(full, cards={**full.cards, "champion": lacking}))[1][2] == "-"

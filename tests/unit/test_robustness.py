@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.measure.robustness import KINDS, perturb, robust_rows
+from tasks.measure.quality.robustness import KINDS, perturb, robust_rows
 
 FIXED = [
     "bob@example.com",
@@ -267,7 +267,8 @@ def test_a_long_hostile_text_takes_a_moment(kind):
 
 
 def test_training_and_testing_share_no_generator_and_nothing_heavy_is_loaded():
-    code = "import sys, tasks.measure.robustness; print({'tasks.data.augment', 'numpy', 'scipy'} & set(sys.modules))"
+    loaded = "{'tasks.data.augment', 'numpy', 'scipy'} & set(sys.modules)"
+    code = f"import sys, tasks.measure.quality.robustness; print({loaded})"
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.errors import DataError
-from tasks.measure.slices import (
+from tasks.measure.quality.slices import (
     MAX_CLUSTERS,
     MAX_VALUES,
     all_masks,
@@ -290,9 +290,8 @@ def test_a_hundred_thousand_rows_take_seconds():
 
 
 def test_nothing_heavy_is_loaded_at_import():
-    code = (
-        "import sys, tasks.measure.slices; print(sorted({'sklearn', 'scipy', 'py3langid', 'torch'} & set(sys.modules)))"
-    )
+    loaded = "sorted({'sklearn', 'scipy', 'py3langid', 'torch'} & set(sys.modules))"
+    code = f"import sys, tasks.measure.quality.slices; print({loaded})"
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -11,8 +11,9 @@ from scipy.stats import kstest
 
 from serving.predictors import Predictions
 from tasks.errors import ArtifactError
-from tasks.measure import counters, memory, speed
-from tasks.measure.counters import (
+from tasks.measure.speed import closed_loop, counters, fresh_process
+from tasks.measure.speed.closed_loop import block_seconds, interleave
+from tasks.measure.speed.counters import (
     Reading,
     Usage,
     cost_per_million,
@@ -22,10 +23,9 @@ from tasks.measure.counters import (
     summarise_usage,
     usage_since,
 )
-from tasks.measure.grid import BUDGET_S, MAX_CALLS, MIN_CALLS, measure_grid, texts_of_length
-from tasks.measure.latency import Clock, percentile_ms
-from tasks.measure.open_loop import LIMIT_S, choose_rate, measure_open_loop, serve_arrivals
-from tasks.measure.speed import block_seconds, interleave
+from tasks.measure.speed.grid import BUDGET_S, MAX_CALLS, MIN_CALLS, measure_grid, texts_of_length
+from tasks.measure.speed.latency import Clock, percentile_ms
+from tasks.measure.speed.open_loop import LIMIT_S, choose_rate, measure_open_loop, serve_arrivals
 from tasks.records import Candidate, FreshProcess, Speed, from_json, to_json
 from tasks.specs import BenchmarkSpec
 from tests.bench.speed import write_model
@@ -88,7 +88,7 @@ def test_the_first_call_of_a_block_is_not_counted_and_the_others_are(time):
 
 def test_progress_is_told_block_by_block(time, monkeypatch):
     told = []
-    monkeypatch.setattr(speed, "report_progress", lambda *step: told.append(step))
+    monkeypatch.setattr(closed_loop, "report_progress", lambda *step: told.append(step))
     interleave([FakeModel(time, 0.001)], [[["x"]]] * 3, time.clock, "benchmark")
     assert told == [("benchmark", 1, 3), ("benchmark", 2, 3), ("benchmark", 3, 3)]
 
@@ -341,14 +341,14 @@ def measure(time, monkeypatch):
     """Measure two fake models, the second four times as fast."""
     candidates = [Candidate(f"/models/{name}", name, "onnx", 1000 + number) for number, name in enumerate("ab")]
     models = {"a": FakeModel(time, 0.008), "b": FakeModel(time, 0.002)}
-    monkeypatch.setattr(speed, "load", lambda candidate, threads: models[candidate.digest])
-    monkeypatch.setattr(speed, "_tokenizer", lambda candidate: words)
-    monkeypatch.setattr(speed, "Clock", lambda: time.clock)
-    monkeypatch.setattr(speed, "describe_machine", lambda threads: MACHINE)
+    monkeypatch.setattr(closed_loop, "load", lambda candidate, threads: models[candidate.digest])
+    monkeypatch.setattr(closed_loop, "_tokenizer", lambda candidate: words)
+    monkeypatch.setattr(closed_loop, "Clock", lambda: time.clock)
+    monkeypatch.setattr(closed_loop, "describe_machine", lambda threads: MACHINE)
     fresh = [FreshProcess(5000 + number, 1.5 + number, 1.0) for number in range(2)]
 
     def run(texts=TEXTS, **changes):
-        return speed.measure_speed(candidates, fresh, texts, BenchmarkSpec(**changes))
+        return closed_loop.measure_speed(candidates, fresh, texts, BenchmarkSpec(**changes))
 
     return run
 
@@ -387,17 +387,17 @@ def test_one_text_is_served_again_and_again(measure):
 
 
 def test_memory_and_cold_start_come_from_one_fresh_process(tmp_path):
-    found = memory.measure_fresh_process(write_model(tmp_path))
+    found = fresh_process.measure_fresh_process(write_model(tmp_path))
     assert 20e6 < found.peak_memory_bytes < 1e9
     assert 0 < found.load_s < found.cold_start_s < 60
 
 
 def test_an_artifact_that_does_not_load_in_a_fresh_process_is_refused(tmp_path):
     with pytest.raises(ArtifactError, match=r"(?s)does not load in a process of its own: .*manifest\.json"):
-        memory.measure_fresh_process(Candidate(str(tmp_path), "a", "onnx", 1))
+        fresh_process.measure_fresh_process(Candidate(str(tmp_path), "a", "onnx", 1))
 
 
 def test_a_process_that_does_not_answer_is_not_waited_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(memory, "TIMEOUT_S", 0.001)
+    monkeypatch.setattr(fresh_process, "TIMEOUT_S", 0.001)
     with pytest.raises(ArtifactError, match=r"has not answered in 0\.001 s"):
-        memory.measure_fresh_process(Candidate(str(tmp_path), "a", "onnx", 1))
+        fresh_process.measure_fresh_process(Candidate(str(tmp_path), "a", "onnx", 1))

@@ -1,8 +1,8 @@
 """Speed of several artifacts measured interleaved in one process, so that a noisy machine cancels out of the ratios.
 
 Everything is measured on the artifact in its serving runtime and in turns: the closed loop (one text after another,
-then batches), the grid (`tasks.measure.grid`) and the open loop (`tasks.measure.open_loop`). Memory and cold start come
-from `tasks.measure.memory`. Compares nothing: ratios are in `tasks.measure.ratios`.
+then batches), the grid (`.grid`) and the open loop (`.open_loop`). Memory and cold start come from `.fresh_process`.
+Compares nothing: ratios are in `.ratios`.
 """
 
 import hashlib
@@ -16,12 +16,12 @@ import numpy as np
 
 from serving.predictors import Predictor, Tokenize, tokenizer_function
 from tasks.artifacts import open_artifact
-from tasks.measure.counters import Usage, cost_per_million, read_counters, summarise_usage, usage_since
-from tasks.measure.grid import count_tokens, measure_grid
-from tasks.measure.latency import Clock, percentile_ms
 from tasks.measure.machine import describe_machine
-from tasks.measure.open_loop import choose_rate, measure_open_loop
 from tasks.measure.runtime import load
+from tasks.measure.speed.counters import Usage, cost_per_million, read_counters, summarise_usage, usage_since
+from tasks.measure.speed.grid import count_tokens, measure_grid
+from tasks.measure.speed.latency import Clock, percentile_ms
+from tasks.measure.speed.open_loop import choose_rate, measure_open_loop
 from tasks.progress import report_progress
 from tasks.records import Candidate, FreshProcess, GridPoint, Machine, OpenLoop, Speed
 from tasks.specs import BenchmarkSpec

@@ -1,7 +1,7 @@
-"""What a process of its own takes that only loads and serves one artifact. `python -m tasks.measure.memory FOLDER`.
+"""What a process of its own takes that only loads and serves one artifact; run by `python -m`, this is that process.
 
 Its imports are few on purpose: what this module imports counts in the memory and the cold start of every model. Its
-speed once warm is measured elsewhere (`tasks.measure.speed`).
+speed once warm is measured elsewhere (`tasks.measure.speed.closed_loop`).
 """
 
 import json
@@ -32,7 +32,7 @@ def measure_fresh_process(candidate: "Candidate") -> "FreshProcess":
     from tasks.records import FreshProcess
 
     started = time.monotonic()  # system-wide, so that the process can tell how long ago this was
-    command = [sys.executable, "-m", "tasks.measure.memory", candidate.uri, candidate.runtime, repr(started)]
+    command = [sys.executable, "-m", __name__, candidate.uri, candidate.runtime, repr(started)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired as error:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from serving.predictors import Tokenize, open_session, predict_classes, tokenizer_function
-from tasks.measure.trace import RUN, Event, Span, read_events
+from tasks.measure.profiling.trace import RUN, Event, Span, read_events
 
 WARM_UP = 3
 TRACED_CALLS = 20  # at most; each is some hundred events of the trace

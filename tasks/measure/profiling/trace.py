@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.errors import StorageError
-from tasks.measure.roofline import Precision
+from tasks.measure.profiling.roofline import Precision
 
 Event = dict[str, Any]
 RUN = "model_run"  # what ONNX Runtime calls a run of the model, and PyTorch's runs are marked with

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.measure.bootstrap import Cells
+from tasks.measure.quality.bootstrap import Cells
 
 MAX_CELLS = 1000  # that continuous values are grouped into
 ECE_BINS = 15

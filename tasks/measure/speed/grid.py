@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 
 from serving.predictors import Predictor, Tokenize
-from tasks.measure.latency import Clock
+from tasks.measure.speed.latency import Clock
 from tasks.records import GridPoint
 
 LENGTHS = {"short": 0.1, "median": 0.5, "long": 0.9}  # quantiles of the texts' lengths

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from serving.predictors import Predictor
-from tasks.measure.latency import Clock, percentile_ms
+from tasks.measure.speed.latency import Clock, percentile_ms
 from tasks.records import OpenLoop
 
 TURNS = 4  # stretches of each candidate, each begun with an empty queue

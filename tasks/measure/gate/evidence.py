@@ -12,8 +12,8 @@ from typing import Literal
 
 import numpy as np
 
-from tasks.measure.metrics import Answers, check_computable
-from tasks.measure.ratios import block_ratio, noise
+from tasks.measure.quality.metrics import Answers, check_computable
+from tasks.measure.speed.ratios import block_ratio, noise
 from tasks.measure.statistics import check_scores
 from tasks.records import Scorecard
 from tasks.specs import Family, GateSpec

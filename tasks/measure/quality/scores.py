@@ -13,9 +13,9 @@ from tasks.artifacts import open_artifact
 from tasks.data.rows import values
 from tasks.data.snapshot import read_table
 from tasks.errors import ArtifactError, DataError
-from tasks.measure.evidence import Measured
-from tasks.measure.metrics import Answers, measure_metrics, row_brier, row_costs
-from tasks.measure.robustness import perturb, robust_rows
+from tasks.measure.gate.evidence import Measured
+from tasks.measure.quality.metrics import Answers, measure_metrics, row_brier, row_costs
+from tasks.measure.quality.robustness import perturb, robust_rows
 from tasks.measure.runtime import load
 from tasks.measure.statistics import mean_interval
 from tasks.records import Candidate, Quality, Scorecard, SliceScore, Snapshot

@@ -11,10 +11,10 @@ from typing import Literal
 
 import numpy as np
 
-from tasks.measure.bootstrap import Interval
-from tasks.measure.evidence import Claim, Measured
-from tasks.measure.metrics import compare_metric
-from tasks.measure.ratios import block_ratio
+from tasks.measure.gate.evidence import Claim, Measured
+from tasks.measure.quality.bootstrap import Interval
+from tasks.measure.quality.metrics import compare_metric
+from tasks.measure.speed.ratios import block_ratio
 from tasks.measure.statistics import (
     Difference,
     holm,

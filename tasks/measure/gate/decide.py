@@ -1,15 +1,15 @@
 """The gate: paired tests of a candidate against champion and baseline, and the verdict they give. Promotes nothing.
 
-What is missing or does not compare is never promoted (`tasks.measure.evidence`). `decide` takes the level of this look
-as the spec's `alpha`; `tasks.measure.budget` says what a look may spend. That all required tests must pass needs no
-correction of their levels: each of them alone already keeps the error at alpha (intersection-union test, R. L. Berger,
-Technometrics 24 (1982), 295-300).
+What is missing or does not compare is never promoted (`tasks.measure.gate.evidence`). `decide` takes the level of this
+look as the spec's `alpha`; `tasks.measure.gate.budget` says what a look may spend. That all required tests must pass
+needs no correction of their levels: each of them alone already keeps the error at alpha (intersection-union test, R. L.
+Berger, Technometrics 24 (1982), 295-300).
 """
 
 import math
 from collections.abc import Sequence
 
-from tasks.measure.comparisons import (
+from tasks.measure.gate.comparisons import (
     COST_GAIN,
     QUALITY_GAIN,
     QUALITY_KEPT,
@@ -20,7 +20,7 @@ from tasks.measure.comparisons import (
     non_inferior,
     slice_tests,
 )
-from tasks.measure.evidence import Claim, Measured, find_flaw, find_noise
+from tasks.measure.gate.evidence import Claim, Measured, find_flaw, find_noise
 from tasks.records import Test, Verdict
 from tasks.specs import GateSpec
 

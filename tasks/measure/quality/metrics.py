@@ -11,8 +11,8 @@ from difflib import get_close_matches
 
 import numpy as np
 
-from tasks.measure.bootstrap import Cells, Interval, bca
-from tasks.measure.cells import auroc_cells, ece_cells, f1_cells, mean_cells
+from tasks.measure.quality.bootstrap import Cells, Interval, bca
+from tasks.measure.quality.cells import auroc_cells, ece_cells, f1_cells, mean_cells
 from tasks.records import MetricScore
 
 MIN_ROWS = 10  # of a label for its F1, and of each side for out-of-scope detection

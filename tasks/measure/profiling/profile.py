@@ -11,10 +11,10 @@ from pathlib import Path
 from serving.predictors import BATCH_SIZE
 from tasks.artifacts import open_artifact
 from tasks.errors import DataError
-from tasks.measure.calls import choose_calls, open_parts, threads_of, time_calls, trace_calls
 from tasks.measure.machine import describe_machine
-from tasks.measure.roofline import Bound, Parts, Precision, Products, measure_roofs, name_bound
-from tasks.measure.trace import Operation, Span, read_operations, write_trace
+from tasks.measure.profiling.calls import choose_calls, open_parts, threads_of, time_calls, trace_calls
+from tasks.measure.profiling.roofline import Bound, Parts, Precision, Products, measure_roofs, name_bound
+from tasks.measure.profiling.trace import Operation, Span, read_operations, write_trace
 from tasks.records import Candidate
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ import numpy as np
 import pydantic
 from pydantic import AfterValidator, Field
 
-from tasks.measure.votes import Series, Settled, Vote, find_flaw, settle, until
+from tasks.measure.gate.votes import Series, Settled, Vote, find_flaw, settle, until
 
 DAY_S = 86_400.0
 LIMIT = 600.0  # of the logarithm of a capital, so that it stays a float; to understate a capital is valid

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tasks.measure.latency import Clock
+from tasks.measure.speed.latency import Clock
 
 log = logging.getLogger(__name__)
 
