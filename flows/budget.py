@@ -9,7 +9,7 @@ from feedback import looks
 from flows.project import Project
 from tasks.data.rows import values
 from tasks.measure.gate.budget import left_after, level_of, next_look
-from tasks.measure.gate.decide import decide
+from tasks.measure.gate.decide import decide, refuse
 from tasks.measure.gate.evidence import Claim, Measured
 from tasks.measure.quality.scores import read_split
 from tasks.records import GoldenLook, Snapshot, Verdict, from_json, to_json
@@ -25,7 +25,13 @@ def decide_on_golden(
     baseline: Measured | None,
     claims: Sequence[Claim],
 ) -> Verdict:
-    """Return the gate's verdict at the level that this look may spend; the look is on record before it is judged."""
+    """Return the gate's verdict at the level that this look may spend; the look is on record before it is judged.
+
+    What cannot be judged at all costs no look.
+    """
+    refused = refuse(candidate, champion, baseline, claims, project.spec.gate)
+    if refused is not None:
+        return refused
     look = take_look(project, snapshot, candidate.card.candidate, champion.card.candidate, claims)
     verdict = decide(candidate, champion, baseline, claims, replace(project.spec.gate, alpha=look.level))
     return replace(verdict, look=look.number, budget_left=left_after(look.number, look.alpha))

@@ -33,12 +33,9 @@ def decide(
     `promote` needs every required test to pass and one claim to be shown; one clear failure gives `reject`; what the
     rows cannot tell gives `inconclusive`, with the number of further rows that would tell where more rows can.
     """
-    flaw = find_flaw(candidate, champion, baseline, claims, spec)
-    if flaw:
-        return Verdict("reject", f"Not judged, so not promoted: {flaw}.", (), spec.alpha)
-    noise = find_noise(candidate.card, champion.card, spec)
-    if noise:
-        return Verdict("inconclusive", f"Not judged, so not promoted: {noise}.", (), spec.alpha)
+    refused = refuse(candidate, champion, baseline, claims, spec)
+    if refused is not None:
+        return refused
     required = [non_inferior("champion", candidate, champion, spec)]
     if baseline is not None and baseline.card.candidate != champion.card.candidate:
         required.append(non_inferior("baseline", candidate, baseline, spec))
@@ -47,6 +44,19 @@ def decide(
     required += cost_guards(candidate, champion, claims, spec)
     claimed = claim_tests(candidate, champion, claims, spec)
     return _verdict(required, claimed, spec, candidate.card.quality.split)
+
+
+def refuse(
+    candidate: Measured, champion: Measured, baseline: Measured | None, claims: Sequence[Claim], spec: GateSpec
+) -> Verdict | None:
+    """Return the verdict where nothing can be judged, None where something can; it tells nothing about the rows."""
+    flaw = find_flaw(candidate, champion, baseline, claims, spec)
+    if flaw:
+        return Verdict("reject", f"Not judged, so not promoted: {flaw}.", (), spec.alpha)
+    noise = find_noise(candidate.card, champion.card, spec)
+    if noise:
+        return Verdict("inconclusive", f"Not judged, so not promoted: {noise}.", (), spec.alpha)
+    return None
 
 
 def keep(verdict: Verdict, claims: Sequence[Claim], spec: GateSpec) -> bool:
