@@ -84,7 +84,7 @@ def _what_was_decided(outcome: Outcome) -> dict[str, Any]:
     return {
         "outcome": outcome,
         "colour": COLOURS[outcome.result],
-        "tests": test_rows(outcome),
+        "tests": test_rows(outcome.verdict.tests),
         "budget": budget_line(outcome.verdict),
     }
 

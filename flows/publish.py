@@ -64,7 +64,7 @@ def _show_in_prefect(project: Project, outcome: Outcome) -> None:
         create_table_artifact(rows, key=f"{key}-comparison", description="golden rows, interleaved timing")
     if outcome.verdict.tests:
         names = ("test", "estimate", "interval", "bound", "outcome")
-        tests = [dict(zip(names, row, strict=True)) for row in test_rows(outcome)]
+        tests = [dict(zip(names, row, strict=True)) for row in test_rows(outcome.verdict.tests)]
         create_table_artifact(tests, key=f"{key}-tests", description="what the gate tested")
     slices = describe_slices(outcome)
     if slices:

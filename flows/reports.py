@@ -12,7 +12,7 @@ from flows.budget import advice
 from flows.outcome import Outcome
 from tasks.data.rows import values
 from tasks.data.scrub import scrub_text
-from tasks.measure.gate.comparisons import RATIOS
+from tasks.measure.gate.comparisons import ALARM, RATIOS
 from tasks.measure.quality.scores import read_scores
 from tasks.records import MetricScore, Scorecard, Test, Verdict
 from tasks.registry import BASELINE, CHAMPION
@@ -114,7 +114,10 @@ def describe_version(outcome: Outcome, links: Mapping[str, str]) -> str:
         parts += ["Metrics (95 %)", markdown_table(["metric", *roles_in(outcome)], metrics)]
     parts += [part for part in (describe_slices(outcome),) if part]
     if outcome.verdict.tests:
-        parts += ["Tests", markdown_table(["test", "estimate", "interval", "bound", "outcome"], test_rows(outcome))]
+        parts += [
+            "Tests",
+            markdown_table(["test", "estimate", "interval", "bound", "outcome"], test_rows(outcome.verdict.tests)),
+        ]
     parts += [budget_line(outcome.verdict)] if outcome.verdict.look else []
     parts += [f"{name}: `{link}`" for name, link in links.items() if link]
     return "\n\n".join(parts)
@@ -209,15 +212,20 @@ def slice_rows(outcome: Outcome) -> list[list[str]]:
     ]
 
 
-def test_rows(outcome: Outcome) -> list[list[str]]:
-    """Return the gate's tests as text: points for quality, ratios for cost."""
+def test_rows(tests: Sequence[Test]) -> list[list[str]]:
+    """Return the gate's tests as text: points for quality, ratios for cost; alarms that kept quiet are one row."""
+    quiet = [test for test in tests if test.outcome == "pass" and test.name.endswith(ALARM)]
     rows = []
-    for test in outcome.verdict.tests:
+    for test in tests:
+        if test in quiet:
+            continue
         scale, form = (1.0, "{:.3f}") if test.name in RATIOS else (100.0, "{:+.2f}")
         estimate, low, high, bound = (
             form.format(scale * value) for value in (test.estimate, test.low, test.high, test.bound)
         )
         rows.append([test.name, estimate, f"{low} to {high}", bound, test.outcome])
+    if quiet:
+        rows.append([f"slices, {len(quiet)} of them: each {ALARM}", "", "", "", "pass"])
     return rows
 
 

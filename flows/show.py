@@ -165,12 +165,12 @@ def _bounds(effect: list[float] | None, scale: float, form: str) -> str:
 def show_verdict(content: dict[str, Any]) -> None:
     """Print a verdict and the tests it stands on."""
     console.print(content["reason"], style={"promote": "green", "reject": "red"}.get(content["decision"], "yellow"))
-    rows = [
-        [t["name"], f"{t['estimate']:+.4f}", f"{t['low']:+.4f} to {t['high']:+.4f}", f"{t['bound']:+.4f}", t["outcome"]]
-        for t in content["tests"]
-    ]
+    from flows.reports import test_rows
+    from tasks.records import Test
+
+    rows = test_rows([Test(**test) for test in content["tests"]])
     if rows:
-        _table("what the gate tested", ["test", "estimate", "interval", "bound", "outcome"], rows)
+        _table("what the gate tested (quality in points)", ["test", "estimate", "interval", "bound", "outcome"], rows)
     console.print(content["budget"])
 
 

@@ -106,10 +106,10 @@ def test_a_derived_slice_is_watched_for_harm(family):
 
 
 def test_alarms_share_their_level_by_holm():
-    """A slice that looks a little worse than the margin raises no alarm among fifty, and does alone."""
+    """A slice that lost 6 of 60 rows raises an alarm alone, and none among fifty."""
     rows = 3000
     candidate, champion = np.ones(rows), np.ones(rows)
-    candidate[:10] = 0  # of the 60 rows of s=0
+    candidate[:6] = 0  # of the 60 rows of s=0
     champion[1000:1200] = 0
     names = {f"s={n}": np.isin(np.arange(rows), range(60 * n, 60 * n + 60)) for n in range(50)}
     decisions = {}
@@ -120,6 +120,18 @@ def test_alarms_share_their_level_by_holm():
         ]
         decisions[count] = decide(*models, None, ["quality"], replace(SPEC, guards={})).decision
     assert decisions == {1: "reject", 50: "promote"}
+
+
+def test_a_slice_that_is_shown_a_little_worse_raises_no_alarm():
+    """30 of 1000 rows lost: surely worse, but by less than the margin."""
+    candidate, champion = np.ones(3000), np.ones(3000)
+    candidate[:30] = 0
+    champion[1000:1200] = 0
+    chosen = {"found=x": np.arange(3000) < 1000}
+    models = [replace(measured(s, slices=chosen), families={"found=x": "found"}) for s in (candidate, champion)]
+    for margin, decision in ((0.05, "promote"), (0.02, "reject")):
+        verdict = decide(*models, None, ["quality"], replace(SPEC, guards={}, slice_margin=margin))
+        assert verdict.decision == decision
 
 
 def test_perturbed_rows_are_a_family_of_their_own():

@@ -304,9 +304,16 @@ def test_slices_and_tests_are_in_points(full):
     assert rows[0] == ["channel=chat", "40", "80.0 %", "80.0 %", "57.5 %", "-22.5", "fail"]
     assert [row[0] for row in rows] == ["channel=chat", "label=b", "label=<i>odd</i>"]
     assert rows[2][-2:] == ["-2.3", "not judged"]
-    kept = test_rows(full)[0]
+    kept = test_rows(TESTS)[0]
     assert (kept[1], kept[3], kept[4]) == ("-22.50", "-1.00", "fail")
-    assert test_rows(full)[-1][1] == "0.500"
+    assert test_rows(TESTS)[-2][1] == "0.500"
+    assert test_rows(TESTS)[-1] == [
+        "slices, 1 of them: each is not shown worse than the champion's",
+        "",
+        "",
+        "",
+        "pass",
+    ]
 
 
 def test_slices_stand_by_family_the_worst_judged_first(full):
