@@ -114,6 +114,7 @@ def card_metrics(card: Scorecard) -> dict[str, float]:
         f"{quality.split}_{quality.metric}": quality.mean,
         f"{quality.split}_{quality.metric}_low": quality.low,
         f"{quality.split}_{quality.metric}_high": quality.high,
+        **{f"{quality.split}_{name}": score.value for name, score in quality.metrics.items() if name != quality.metric},
         **{f"{quality.split}_{quality.metric}.{name.replace('=', '.')}": s.mean for name, s in quality.slices.items()},
     }
     if speed is not None:

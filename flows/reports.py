@@ -19,6 +19,9 @@ from tasks.registry import BASELINE, CHAMPION
 
 ROLES = (BASELINE, CHAMPION, "candidate")
 REGRESSIONS = 10
+SLICES_IN_BRIEF = 12
+DESCRIPTION_LIMIT = 5000  # characters of a version's description in MLflow's database
+MORE = "\n\nWhat did not fit here is in the report."
 LOWER_IS_BETTER = ("ece", "brier", "cost")  # their values are no shares, so they are not shown as per cent
 SLICE_TEST = re.compile(r"slice (.+) is (?:no|not shown) worse than the champion's", re.DOTALL)
 
@@ -111,21 +114,31 @@ def describe_version(outcome: Outcome, links: Mapping[str, str]) -> str:
     parts = [f"**{outcome.verdict.reason}**", f"Changed: {', '.join(outcome.changed) or 'the first model'}", table]
     metrics = metric_rows(outcome)
     if len(metrics) > 1:
-        parts += ["Metrics (95 %)", markdown_table(["metric", *roles_in(outcome)], metrics)]
-    parts += [part for part in (describe_slices(outcome),) if part]
+        better = ["candidate better by (paired)"] if outcome.paired else []
+        parts.append("Metrics (95 %)\n\n" + markdown_table(["metric", *roles_in(outcome), *better], metrics))
+    parts += [part for part in (describe_slices(outcome, SLICES_IN_BRIEF),) if part]
     if outcome.verdict.tests:
-        parts += [
-            "Tests",
-            markdown_table(["test", "estimate", "interval", "bound", "outcome"], test_rows(outcome.verdict.tests)),
-        ]
+        headers = ["test", "estimate", "interval", "bound", "outcome"]
+        parts.append("Tests\n\n" + markdown_table(headers, test_rows(outcome.verdict.tests)))
     parts += [budget_line(outcome.verdict)] if outcome.verdict.look else []
     parts += [f"{name}: `{link}`" for name, link in links.items() if link]
-    return "\n\n".join(parts)
+    return _fit(parts)
 
 
-def describe_slices(outcome: Outcome) -> str:
-    """Return the slices as Markdown, judged ones first; empty where there are none."""
-    rows = slice_rows(outcome)
+def _fit(parts: list[str]) -> str:
+    """Return the parts as one text that MLflow's database takes, the longest left out where they do not fit."""
+    kept = list(parts)
+    while len(kept) > 1 and len("\n\n".join(kept)) > DESCRIPTION_LIMIT - len(MORE):
+        kept.remove(max(kept, key=len))
+    return "\n\n".join(kept if len(kept) == len(parts) else [*kept, MORE.strip()])
+
+
+def describe_slices(outcome: Outcome, most: int | None = None) -> str:
+    """Return the slices as Markdown, judged ones first; empty where there are none.
+
+    With `most`, no more than so many: those that had to be proved or raised an alarm, then the others.
+    """
+    rows = [slice_cells(outcome, row) for row in sorted(slices(outcome), key=_is_quiet)[:most]]
     if not rows:
         return ""
     headers = ["slice", "rows", *roles_in(outcome), "change to champion", "gate"]
@@ -198,17 +211,18 @@ def _slice(outcome: Outcome, name: str, rows: int, test: Test | None) -> SliceRo
     return SliceRow(name, rows, means, test)
 
 
-def slice_rows(outcome: Outcome) -> list[list[str]]:
-    """Return per slice: rows, mean of each model, change of the candidate against the champion in points, outcome."""
+def _is_quiet(row: SliceRow) -> bool:
+    return row.test is None or (row.test.outcome == "pass" and row.test.name.endswith(ALARM))
+
+
+def slice_cells(outcome: Outcome, row: SliceRow) -> list[str]:
+    """Return a slice's name, rows, mean of each model, change of candidate against champion in points, outcome."""
     return [
-        [
-            row.name,
-            str(row.rows),
-            *(f"{100 * row.means[role]:.1f} %" if role in row.means else "-" for role in roles_in(outcome)),
-            "-" if row.change is None else f"{row.change:+.1f}",
-            row.test.outcome if row.test else "not judged",
-        ]
-        for row in slices(outcome)
+        row.name,
+        str(row.rows),
+        *(f"{100 * row.means[role]:.1f} %" if role in row.means else "-" for role in roles_in(outcome)),
+        "-" if row.change is None else f"{row.change:+.1f}",
+        row.test.outcome if row.test else "not judged",
     ]
 
 

@@ -32,6 +32,7 @@ BASELINE, CHALLENGER, CHAMPION = "baseline", "challenger", "champion"
 REVIEW = "review"
 ReviewState = Literal["pending", "approved", "rejected"]
 RECORD_FILE = "ratchet/version.json"
+BATCH = 1000  # metrics that MLflow takes at once
 REFERENCE_FOLDER = "reference"  # the row scores on golden, which drift is measured against
 SERVING_REQUIREMENTS = ("onnxruntime", "tokenizers", "numpy")
 
@@ -107,12 +108,12 @@ class Registry:
         """Add parameters, metrics, text artifacts (path -> text) and folders (path -> folder) to a run."""
         from mlflow.entities import Metric, Param
 
+        fields = [Param(name, str(value)[:6000]) for name, value in (params or {}).items()]
+        numbers = [Metric(name, float(value), 0, 0) for name, value in (metrics or {}).items()]
         with _reaching(self.tracking_uri):
-            self.client.log_batch(
-                run_id,
-                metrics=[Metric(name, float(value), 0, 0) for name, value in (metrics or {}).items()],
-                params=[Param(name, str(value)[:6000]) for name, value in (params or {}).items()],
-            )
+            self.client.log_batch(run_id, params=fields)
+            for start in range(0, len(numbers), BATCH):
+                self.client.log_batch(run_id, metrics=numbers[start : start + BATCH])
             for path, text in (texts or {}).items():
                 self.client.log_text(run_id, text, path)
             for path, folder in (folders or {}).items():

@@ -47,6 +47,14 @@ def test_the_first_turn_makes_the_baseline_and_the_second_is_promoted(project: P
     assert second.result == "promoted", second.verdict.reason
     assert set(second.changed) == {"retrain", "compress"}
     assert second.cards["candidate"].quality.mean > second.cards["baseline"].quality.mean
+    assert second.paired["accuracy"].value > second.paired["accuracy"].low > 0
+    assert {"robust=typos", "channel=chat", "label=refund"} <= set(second.cards["candidate"].quality.slices)
+    assert second.profile is not None
+    assert Path(second.profile.trace_uri).is_file()
+    speed = second.cards["champion"].speed
+    assert speed is not None
+    assert len(speed.grid) == 9
+    assert speed.cold_start_s is not None
     assert project.registry.aliases()["baseline"] == "1"
 
 
@@ -163,6 +171,8 @@ def test_drift_in_production_asks_for_a_turn_that_learns_from_feedback(spec: Pat
     assert Path(watch["report"]["report_uri"]).is_file()
     outcome = turn(spec, "drift")
     assert outcome.feedback_rows > 200
+    assert outcome.drift == watch["report"]["reason"]
+    assert outcome.drift in Path(outcome.report_uri).read_text("utf-8")
     assert [trial.lever for trial in outcome.trials] == ["new-data"]
     assert outcome.result == "promoted", outcome.verdict.reason
     assert outcome.cards["candidate"].quality.mean > outcome.cards["champion"].quality.mean

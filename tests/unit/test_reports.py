@@ -25,7 +25,7 @@ from flows.reports import (
     markdown_table,
     metric_rows,
     regressions,
-    slice_rows,
+    slice_cells,
     slices,
     test_rows,
 )
@@ -300,7 +300,7 @@ def test_costs_are_ratios_to_the_baseline(full):
 
 
 def test_slices_and_tests_are_in_points(full):
-    rows = slice_rows(full)
+    rows = [slice_cells(full, row) for row in slices(full)]
     assert rows[0] == ["channel=chat", "40", "80.0 %", "80.0 %", "57.5 %", "-22.5", "fail"]
     assert [row[0] for row in rows] == ["channel=chat", "label=b", "label=<i>odd</i>"]
     assert rows[2][-2:] == ["-2.3", "not judged"]
@@ -329,8 +329,25 @@ def test_a_slice_that_one_model_lacks_has_no_change(full):
         **full.cards, "champion": replace(card, quality=replace(card.quality, slices={})),
     })  # fmt: skip
     assert [(row.change, row.test, "champion" in row.means) for row in slices(bare)] == [(None, None, False)] * 3
-    assert slice_rows(bare)[0][3:6] == ["-", "57.5 %", "-"]
+    assert slice_cells(bare, slices(bare)[0])[3:6] == ["-", "57.5 %", "-"]
     assert describe_slices(EMPTY) == ""
+
+
+def test_a_description_fits_into_mlflow_and_keeps_what_must_be_proved(full):
+    card = full.cards["candidate"]
+    many = {f"label={n:03}": SliceScore(60, 0.5) for n in range(200)} | dict(card.quality.slices)
+    cards = {role: replace(c, quality=replace(c.quality, slices=many)) for role, c in full.cards.items()}
+    text = describe_version(replace(full, cards=cards), {"report": "here"})
+    assert len(text) <= 5000
+    assert "channel=chat" in text
+    assert text.count("label=") == 11
+    proofs = tuple(replace(TESTS[1], name=f"slice channel={n:03} is no worse than the champion's") for n in range(200))
+    crowded = replace(full, cards=cards, verdict=replace(full.verdict, tests=(*TESTS, *proofs)))
+    text = describe_version(crowded, {"report": "here"})
+    assert len(text) <= 5000
+    assert text.startswith(f"**{full.verdict.reason}**")
+    assert text.endswith("What did not fit here is in the report.")
+    assert "report: `here`" in text
 
 
 def test_metrics_begin_with_the_one_that_is_judged(full):
