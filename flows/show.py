@@ -146,13 +146,13 @@ def show_effects(effects: list[dict[str, Any]]) -> None:
             _bounds(e["time_ratio"], 1, "{:.2f}"),
             f"{e['size_ratio']:.2f}" if e["size_ratio"] else "-",
             f"{e['seconds']:.0f} s" if e["seconds"] is not None else "-",
-            "; ".join(e["changes"]) or "-",
-            e["reason"],
         ]
         for e in effects
     ]
-    headers = ["#", "", "quality (points)", "time", "size", "took", "change", "reason"]
-    _table("on select, against the best so far", headers, rows)
+    _table("on select, against the best so far", ["#", "", "quality (points)", "time", "size", "took"], rows)
+    for effect in effects:
+        changes = f"{'; '.join(effect['changes'])}. " if effect["changes"] else ""
+        console.print(f"{effect['iteration']}: {changes}{effect['reason']}", highlight=False)
 
 
 def _bounds(effect: list[float] | None, scale: float, form: str) -> str:

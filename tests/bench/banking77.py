@@ -17,7 +17,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data" / "banking77"
 WORK = ROOT / "bench-out"
-WORK_STAGES = ("fit", "compress", "serve_form", "score", "benchmark")
+WORK_STAGES = ("fit", "compress", "score", "benchmark", "profile")
 
 
 def main() -> None:
