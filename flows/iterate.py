@@ -26,7 +26,7 @@ from tasks.data.rows import values
 from tasks.data.snapshot import read_table
 from tasks.errors import RatchetError
 from tasks.measure.profiling.profile import Profile
-from tasks.measure.quality.scores import with_scores
+from tasks.measure.quality.scores import check_costs, with_scores
 from tasks.progress import collect_seconds, timed
 from tasks.records import Scorecard, StepReport, Table, Verdict, to_json
 from tasks.registry import BASELINE, CHAMPION, VersionRecord
@@ -92,6 +92,7 @@ def see(project: Project, diary: Diary) -> Outcome:
     spec, store = project.spec, project.store
     sources = gather(project)
     snapshot = stages.snapshot(store, sources, spec.data)
+    check_costs(spec.quality, snapshot)
     return Outcome(
         iteration=diary.iteration,
         result="unchanged",

@@ -16,7 +16,7 @@ from tasks.errors import ArtifactError, DataError
 from tasks.measure.gate.evidence import find_flaw
 from tasks.measure.quality import scores as module
 from tasks.measure.quality.metrics import row_brier
-from tasks.measure.quality.scores import with_scores
+from tasks.measure.quality.scores import check_costs, with_scores
 from tasks.records import Scorecard, Snapshot
 from tasks.specs import GateSpec, QualitySpec
 from tasks.store import Store
@@ -145,6 +145,14 @@ def test_changed_scores_are_refused(measure, uri):
         file.write(b"x")
     with pytest.raises(ArtifactError, match="missing or changed; delete"):
         with_scores(Scorecard("c", quality), "other")
+
+
+@pytest.mark.parametrize("costs", [{"laon": {"card": 2.0}}, {"card": {"laon": 2.0}}])
+def test_costs_of_an_unknown_label_are_refused(snapshot, costs):
+    check_costs(SPEC, snapshot)
+    check_costs(QualitySpec(costs={"other": {"card": 2.0}}), snapshot)
+    with pytest.raises(DataError, match=r"no label 'laon'; did you mean 'loan'\?"):
+        check_costs(QualitySpec(costs=costs), snapshot)
 
 
 def test_rows_out_of_scope_need_their_label_declared(snapshot):

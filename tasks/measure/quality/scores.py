@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -160,6 +161,21 @@ def with_scores(card: Scorecard, out_of_scope: str = "") -> Measured:
 def _array(table: "pa.Table", column: str) -> np.ndarray:
     result: np.ndarray = table[column].to_numpy()
     return result
+
+
+def check_costs(spec: QualitySpec, snapshot: Snapshot) -> None:
+    """Refuse costs of labels that the data does not have: such a cost would never count.
+
+    Raises:
+        DataError: a label is unknown.
+    """
+    known = [*snapshot.labels, snapshot.out_of_scope]
+    named = dict.fromkeys([*spec.costs, *(output for row in spec.costs.values() for output in row)])
+    for label in named:
+        if label not in known:
+            near = get_close_matches(label, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "take it out"
+            raise DataError(f"quality.costs: the data has no label {label!r}; {hint}")
 
 
 def read_split(snapshot: Snapshot, split: str) -> "pa.Table":
