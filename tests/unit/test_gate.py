@@ -280,6 +280,11 @@ def test_a_promotion_never_has_an_estimate_beyond_a_bound(gained, lost, factor, 
         assert factor < 1 + SPEC.cost_margin
 
 
+def test_timings_exactly_at_the_bound_do_not_pass():
+    assert judge(0, 0, ["cost"], factor=1 - SPEC.min_gain).decision == "reject"
+    assert judge(120, 20, ["quality"], factor=1 + SPEC.cost_margin).decision == "reject"
+
+
 def test_a_candidate_worse_by_the_margin_is_seldom_promoted():
     """400 candidates whose true loss is exactly the margin, all much cheaper: at most alpha of them may pass."""
     rng = np.random.default_rng(3)
