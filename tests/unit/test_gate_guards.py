@@ -102,7 +102,15 @@ def test_a_derived_slice_is_watched_for_harm(family):
     to_prove = replace(spec, prove=("column", family))
     assert decide(*with_family(sides(), name, small, family), None, ["quality"], to_prove).decision == "inconclusive"
     harmed = decide(*with_family(sides(), name, worse, family), None, ["quality"], spec)
-    assert (harmed.decision, f"slice {name} is not shown worse" in harmed.reason) == ("reject", True)
+    assert (harmed.decision, f"slice {name} is shown worse" in harmed.reason) == ("reject", True)
+
+
+def test_an_alarm_and_a_broken_claim_are_told_in_one_sentence():
+    worse = np.isin(np.arange(2000), range(1720, 1820))
+    models = with_family(sides(gained=120, lost=100, factor=2.0), "found=x", worse, "found")
+    verdict = decide(*models, None, ["quality"], SPEC)
+    assert verdict.reason.startswith("Reject: it does not hold that cost is no higher than the champion's (ratio 2.00")
+    assert " and slice found=x is shown worse than the champion's (-100.0 points" in verdict.reason
 
 
 def test_alarms_share_their_level_by_holm():
@@ -139,7 +147,7 @@ def test_perturbed_rows_are_a_family_of_their_own():
     right, wrong = np.ones(200), np.r_[np.zeros(40), np.ones(160)]
     broken = [replace(models[0], robust={"typos": wrong}), replace(models[1], robust={"typos": right})]
     verdict = decide(*broken, None, ["quality"], SPEC)
-    assert (verdict.decision, "slice robust=typos is not shown worse" in verdict.reason) == ("reject", True)
+    assert (verdict.decision, "slice robust=typos is shown worse" in verdict.reason) == ("reject", True)
     whole = [replace(model, robust={"typos": right}) for model in models]
     assert decide(*whole, None, ["quality"], SPEC).decision == "promote"
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 
 from tasks.measure.gate.comparisons import (
+    ALARM,
     COST_GAIN,
     QUALITY_GAIN,
     QUALITY_KEPT,
@@ -82,7 +83,7 @@ def _verdict(required: list[Test], claimed: list[Test], spec: GateSpec, split: s
     failed = [test for test in required if test.outcome == "fail"]
     shown = [test for test in claimed if test.outcome == "pass"]
     if failed or all(test.outcome == "fail" for test in claimed):
-        return Verdict("reject", f"Reject: it does not hold that {_sentence(failed or claimed)}.", tests, spec.alpha)
+        return Verdict("reject", f"Reject: {_objection(failed or claimed)}.", tests, spec.alpha)
     unsure = [test for test in required if test.outcome == "unsure"]
     if not shown:
         unsure += [test for test in claimed if test.outcome == "unsure"]
@@ -106,10 +107,21 @@ def _sentence(tests: Sequence[Test]) -> str:
     return " and ".join(_phrase(test) for test in tests[:3])
 
 
+def _objection(failed: Sequence[Test]) -> str:
+    """Return what speaks against the candidate: claims that do not hold, and alarms."""
+    alarms = [test for test in failed if test.name.endswith(ALARM)]
+    claims = [test for test in failed if test not in alarms]
+    said = [f"it does not hold that {_sentence(claims)}"] if claims else []
+    return " and ".join([*said, *([_sentence(alarms)] if alarms else [])])
+
+
 def _phrase(test: Test) -> str:
     if test.name in RATIOS:
         interval = f"ratio {test.estimate:.2f}, {test.low:.2f} to {test.high:.2f}"
         return f"{test.name} ({interval}; must stay below {test.bound:.2f})"
     points = [f"{100 * value:+.1f}" for value in (test.estimate, test.low, test.high, test.bound)]
+    if test.name.endswith(ALARM):
+        name = test.name.replace("is not shown", "is shown")
+        return f"{name} ({points[0]} points, {points[1]} to {points[2]}; may fall to {points[3]})"
     shown = "" if test.smallest_shown is None else f", for which these rows need {100 * test.smallest_shown:+.1f}"
     return f"{test.name} ({points[0]} points, {points[1]} to {points[2]}; must exceed {points[3]}{shown})"
