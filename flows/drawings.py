@@ -11,7 +11,7 @@ from flows.reports import Row, comparison, share, slices
 from tasks.levers import CLAIMS
 from tasks.measure.profiling.profile import Profile
 from tasks.measure.speed.ratios import block_ratio
-from tasks.records import MetricScore, Scorecard, Speed
+from tasks.records import Interval, Scorecard, Speed
 from tasks.registry import BASELINE
 
 SLICES_DRAWN = 12
@@ -98,7 +98,7 @@ def draw_pareto(models: Sequence[Model], iteration: int) -> str:
     bubbles = [
         Bubble(
             _name(model), model.time_ratio, 100 * model.quality.mean, model.size_bytes,
-            f"{share(MetricScore(model.quality.mean, model.quality.low, model.quality.high))}, "
+            f"{share(Interval(model.quality.mean, model.quality.low, model.quality.high))}, "
             f"time {model.time_ratio:.2f}, {model.size_bytes / 1e6:.1f} MB",
             model.roles[-1] if model.roles and model.iteration == iteration else "past", model.on_front,
         )
@@ -118,7 +118,7 @@ def draw_champions(history: Sequence[Outcome]) -> str:
         Mark(
             f"iteration {reign.iteration}, version {reign.version or '-'}",
             100 * reign.quality.mean, 100 * reign.quality.low, 100 * reign.quality.high, at=reign.iteration,
-            shown=share(MetricScore(reign.quality.mean, reign.quality.low, reign.quality.high)),
+            shown=share(Interval(reign.quality.mean, reign.quality.low, reign.quality.high)),
             kind="champion", filled=reign.promoted, group=reign.quality.rows_digest,
         )
         for reign in reigns(history)
@@ -132,9 +132,9 @@ def draw_quality_effects(effects: Sequence[Effect]) -> str:
     panels = {effect.lever: list[Mark]() for effect in effects}
     for effect in effects:
         if effect.quality:
-            value, low, high = (100 * each for each in effect.quality)
-            shown = f"{value:+.1f} points ({low:+.1f} to {high:+.1f})"
-            panels[effect.lever].append(_effect_mark(effect, shown, value, low, high))
+            points = Interval(100 * effect.quality.value, 100 * effect.quality.low, 100 * effect.quality.high)
+            shown = f"{points.value:+.1f} points ({points.low:+.1f} to {points.high:+.1f})"
+            panels[effect.lever].append(_effect_mark(effect, shown, points))
     title = "Effect of every lever on quality"
     return figures.over_time(title, list(panels.items()), "points on select, to the best before", line=0.0)
 
@@ -145,7 +145,7 @@ def draw_time_effects(effects: Sequence[Effect]) -> str:
     for effect in effects:
         if effect.time_ratio and effect.lever in panels:
             shown = f"{effect.time_ratio.value:.2f} ({effect.time_ratio.low:.2f} to {effect.time_ratio.high:.2f})"
-            panels[effect.lever].append(_effect_mark(effect, shown, *effect.time_ratio))
+            panels[effect.lever].append(_effect_mark(effect, shown, effect.time_ratio))
     title = "Effect of cost levers on time per text"
     return figures.over_time(title, list(panels.items()), "time per text, to the best before", line=1.0)
 
@@ -166,7 +166,16 @@ def draw_profile(profile: Profile) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _effect_mark(effect: Effect, shown: str, value: float, low: float, high: float) -> Mark:
+def _effect_mark(effect: Effect, shown: str, found: Interval) -> Mark:
     word = "kept" if effect.kept else "dropped"
     name = f"iteration {effect.iteration}, {word}"
-    return Mark(name, value, low, high, effect.iteration, shown, "good" if effect.kept else "past", effect.kept)
+    return Mark(
+        name,
+        found.value,
+        found.low,
+        found.high,
+        effect.iteration,
+        shown,
+        "good" if effect.kept else "past",
+        effect.kept,
+    )

@@ -7,23 +7,15 @@ Read from the stored outcomes of the iterations; it writes and measures nothing 
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from flows.outcome import Outcome, next_number, read_outcomes
 from flows.project import Project
 from tasks.errors import ReviewError
 from tasks.levers import CLAIMS, Plan, Try, plan_levers
 from tasks.measure.gate.comparisons import COST_GAIN, COST_KEPT, QUALITY_KEPT
-from tasks.records import Decision, LeverTrial, Test
+from tasks.records import Decision, Interval, LeverTrial, Test
 from tasks.specs import Lever
-
-
-class Interval(NamedTuple):
-    """An estimate between its one-sided bounds."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)

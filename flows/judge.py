@@ -6,7 +6,7 @@ from flows.project import Project
 from tasks.build import Measuring
 from tasks.measure.gate.evidence import Measured, find_rows_flaw
 from tasks.measure.quality.metrics import compare_metrics
-from tasks.records import Candidate, MetricScore, Scorecard, Snapshot
+from tasks.records import Candidate, Interval, Scorecard, Snapshot
 from tasks.specs import BenchmarkSpec
 
 
@@ -28,7 +28,7 @@ def measure(
     ]
 
 
-def paired(candidate: Measured, champion: Measured) -> dict[str, MetricScore]:
+def paired(candidate: Measured, champion: Measured) -> dict[str, Interval]:
     """Return by how much the candidate is better in every metric, where both can be told on the same rows."""
     if candidate.answers is None or champion.answers is None or find_rows_flaw("champion", champion, candidate):
         return {}

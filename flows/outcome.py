@@ -16,8 +16,8 @@ from tasks.measure.gate.evidence import Claim
 from tasks.measure.profiling.profile import Profile
 from tasks.records import (
     Candidate,
+    Interval,
     LeverTrial,
-    MetricScore,
     Scorecard,
     Snapshot,
     StepReport,
@@ -61,7 +61,7 @@ class Outcome:
     changed: tuple[str, ...] = ()  # levers kept
     trials: tuple[LeverTrial, ...] = ()
     cards: dict[str, Scorecard] = field(default_factory=dict)  # baseline, champion, candidate on golden
-    paired: dict[str, MetricScore] = field(default_factory=dict)  # by how much the candidate is better, by metric
+    paired: dict[str, Interval] = field(default_factory=dict)  # by how much the candidate is better, by metric
     cleaning: tuple[StepReport, ...] = ()
     checks: ValidationReport | None = None
     feedback_rows: int = 0

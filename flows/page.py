@@ -13,7 +13,7 @@ from typing import Any
 from flows.chronicle import comparable_models, reigns
 from flows.costs import grid_rows, open_loop_rows, speed_rows
 from flows.drawings import draw
-from flows.effects import Effect, Interval, effects_of, tries_of
+from flows.effects import Effect, effects_of, tries_of
 from flows.figures import STYLE
 from flows.outcome import COLOURS, Outcome
 from flows.reports import (
@@ -28,7 +28,7 @@ from flows.reports import (
 )
 from tasks.data.scrub import scrub_text
 from tasks.levers import CLAIMS, gain_per_minute
-from tasks.records import StepReport
+from tasks.records import Interval, StepReport
 
 EXAMPLES = 3  # of what a cleaning step did
 
@@ -148,7 +148,7 @@ def _lever_row(trials: Sequence[Effect], rested: str) -> LeverRow:
 def _bounds(interval: Interval | None, scale: float, form: str) -> str:
     if interval is None:
         return "-"
-    value, low, high = (form.format(scale * each) for each in interval)
+    value, low, high = (form.format(scale * each) for each in (interval.value, interval.low, interval.high))
     return f"{value} ({low} to {high})"
 
 

@@ -14,7 +14,7 @@ from tasks.data.rows import values
 from tasks.data.scrub import scrub_text
 from tasks.measure.gate.comparisons import ALARM, RATIOS
 from tasks.measure.quality.scores import read_scores
-from tasks.records import MetricScore, Scorecard, Test, Verdict
+from tasks.records import Interval, Scorecard, Test, Verdict
 from tasks.registry import BASELINE, CHAMPION
 
 ROLES = (BASELINE, CHAMPION, "candidate")
@@ -74,7 +74,7 @@ def comparison(outcome: Outcome) -> list[Row]:
 
 def _row(role: str, card: Scorecard, base: Scorecard | None) -> Row:
     quality, speed = card.quality, card.speed
-    shown = share(MetricScore(quality.mean, quality.low, quality.high))
+    shown = share(Interval(quality.mean, quality.low, quality.high))
     if speed is None:
         return Row(role, shown, quality.low, quality.mean, quality.high, "-", None, "-", "-", "-", None)
     other = base.speed if base else None
@@ -90,7 +90,7 @@ def _row(role: str, card: Scorecard, base: Scorecard | None) -> Row:
     )  # fmt: skip
 
 
-def share(score: MetricScore) -> str:
+def share(score: Interval) -> str:
     """Return a score in [0, 1] as per cent with its interval."""
     return f"{100 * score.value:.1f} % ({100 * score.low:.1f} to {100 * score.high:.1f})"
 
@@ -167,16 +167,16 @@ def metric_rows(outcome: Outcome, per_label: bool = False) -> list[list[str]]:
     return [[*row, _gain(name, outcome.paired.get(name))] for row, name in zip(rows, names, strict=True)]
 
 
-def _metrics(card: Scorecard) -> dict[str, MetricScore]:
+def _metrics(card: Scorecard) -> dict[str, Interval]:
     quality = card.quality
-    return {**{quality.metric: MetricScore(quality.mean, quality.low, quality.high)}, **quality.metrics}
+    return {**{quality.metric: Interval(quality.mean, quality.low, quality.high)}, **quality.metrics}
 
 
 def _metric_name(name: str) -> str:
     return f"{name} (lower is better)" if name in LOWER_IS_BETTER else name
 
 
-def _metric(name: str, score: MetricScore | None) -> str:
+def _metric(name: str, score: Interval | None) -> str:
     if score is None:
         return "-"
     if name in LOWER_IS_BETTER:
@@ -184,7 +184,7 @@ def _metric(name: str, score: MetricScore | None) -> str:
     return share(score)
 
 
-def _gain(name: str, gain: MetricScore | None) -> str:
+def _gain(name: str, gain: Interval | None) -> str:
     if gain is None:
         return "-"
     scale, form = (1.0, "{:+.3f}") if name in LOWER_IS_BETTER else (100.0, "{:+.1f}")

@@ -155,10 +155,10 @@ def show_effects(effects: list[dict[str, Any]]) -> None:
         console.print(f"{effect['iteration']}: {changes}{effect['reason']}", highlight=False)
 
 
-def _bounds(effect: list[float] | None, scale: float, form: str) -> str:
+def _bounds(effect: dict[str, float] | None, scale: float, form: str) -> str:
     if effect is None:
         return "-"
-    value, low, high = (form.format(scale * number) for number in effect)
+    value, low, high = (form.format(scale * effect[end]) for end in ("value", "low", "high"))
     return f"{value} ({low} to {high})"
 
 

@@ -78,8 +78,8 @@ class SliceScore:
 
 
 @dataclass(frozen=True)
-class MetricScore:
-    """One metric of one model with its 95 % interval."""
+class Interval:
+    """An estimate between its bounds, which say at what level where it is made."""
 
     value: float
     low: float
@@ -100,7 +100,7 @@ class Quality:
     slices: dict[str, SliceScore]  # by name, `family=value`; `robust=kind` holds the scores on perturbed copies of rows
     scores_uri: str  # Parquet: id, text, target, output, confidence, score, brier and a Boolean column for each slice
     scores_sha256: str
-    metrics: dict[str, MetricScore] = field(default_factory=dict)
+    metrics: dict[str, Interval] = field(default_factory=dict)  # by name, two-sided at 95 %
     robust_uri: str = ""  # Parquet: kind, id, output, score of perturbed rows; empty where none were scored
     robust_sha256: str = ""
     measured_by: str = ""  # digest of how it was measured: the code, the slices, costs and perturbations

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tasks.measure.quality import bootstrap
-from tasks.measure.quality.bootstrap import Cells, Interval, bca
+from tasks.measure.quality.bootstrap import Cells, bca
 from tasks.measure.quality.cells import f1_cells, mean_cells
+from tasks.records import Interval
 
 quick = settings(max_examples=40, deadline=None)
 

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from flows.effects import Interval, effects_of, lever_effects, plan_iteration, tries_of
+from flows.effects import effects_of, lever_effects, plan_iteration, tries_of
 from flows.outcome import Outcome, write_outcome
 from tasks.compress.export import Onnx
 from tasks.errors import ReviewError
 from tasks.measure.gate.comparisons import COST_GAIN, COST_KEPT, QUALITY_KEPT
-from tasks.records import Candidate, LeverTrial, Scorecard, Snapshot, Test, Verdict
+from tasks.records import Candidate, Interval, LeverTrial, Scorecard, Snapshot, Test, Verdict
 from tasks.specs import Lever
 from tasks.train.finetune import FineTune
 from tests.unit.measured import quality
@@ -63,16 +63,18 @@ def test_effects_come_oldest_first_and_in_the_order_of_the_trials():
     assert [(effect.iteration, effect.lever) for effect in effects_of(history)] == [(2, "b"), (2, "a"), (3, "b")]
 
 
-def test_intervals_are_lists_in_json():
+def test_intervals_are_named_in_json():
     [effect] = effects_of([outcome(1, trial())])
-    assert json.loads(json.dumps(asdict(effect)))["quality"] == pytest.approx([0.02, 0.01, 0.03])
+    assert json.loads(json.dumps(asdict(effect)))["quality"] == pytest.approx(
+        {"value": 0.02, "low": 0.01, "high": 0.03}
+    )
 
 
 def test_lever_effects_are_those_of_one_lever(project):
     write_outcome(project, outcome(1, trial("a"), trial("b", effect=0.01)))
     write_outcome(project, outcome(2, trial("b", effect=-0.01)))
     found = lever_effects(project, "b")
-    assert [(effect["iteration"], effect["quality"][0]) for effect in found] == [(1, 0.01), (2, -0.01)]
+    assert [(effect["iteration"], effect["quality"]["value"]) for effect in found] == [(1, 0.01), (2, -0.01)]
     with pytest.raises(ReviewError, match="no iteration tried a lever 'c'; tried: a, b"):
         lever_effects(project, "c")
 

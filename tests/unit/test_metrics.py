@@ -25,7 +25,7 @@ from tasks.measure.quality.metrics import (
     row_brier,
     row_costs,
 )
-from tasks.records import MetricScore
+from tasks.records import Interval
 
 LABELS = np.array(["card", "loan", "rate", "none"], dtype=object)
 COSTS = {"card": {"loan": 4.0, "rate": 0.5}, "loan": {"none": 2.0}}
@@ -207,7 +207,7 @@ def test_all_that_can_be_measured_is_measured():
     labels = [f"f1[{label}]" for label in sorted(LABELS)]
     assert list(found) == ["accuracy", "macro_f1", *labels, "cost", "ece", "brier", "oos_auroc"]
     for name, score in found.items():
-        assert isinstance(score, MetricScore)
+        assert isinstance(score, Interval)
         assert score.value == pytest.approx(value(name, model), abs=1e-12)
         assert 0 <= score.low < score.value < score.high <= 1
 
@@ -226,7 +226,7 @@ def test_all_that_both_models_have_is_compared():
     found = compare_metrics(candidate, reference)
     assert set(found) == {*METRICS, *(f"f1[{label}]" for label in LABELS)} - {"f1[LABEL]"}
     one = compare_metric("macro_f1", candidate, reference, 0.025, resamples=2000)
-    assert found["macro_f1"] == MetricScore(one.value, one.low, one.high)
+    assert found["macro_f1"] == Interval(one.value, one.low, one.high)
     assert found["accuracy"].low > 0
     assert "brier" not in compare_metrics(replace(candidate, brier=None), reference)
     assert "cost" not in compare_metrics(candidate, replace(reference, costs=None))

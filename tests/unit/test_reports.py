@@ -41,8 +41,8 @@ from tasks.measure.profiling.roofline import Parts
 from tasks.records import (
     Candidate,
     GridPoint,
+    Interval,
     LeverTrial,
-    MetricScore,
     OpenLoop,
     Scorecard,
     SliceScore,
@@ -90,7 +90,7 @@ def stored_card(folder, name, scores, throughput=100.0):
             "channel=chat": SliceScore(40, mean), "label=<i>odd</i>": SliceScore(12, 0.5 + 0.104 * mean),
             "label=b": SliceScore(28, 1 - mean),
         },
-        metrics={"ece": MetricScore(0.05, 0.03, 0.08), "f1[a]": MetricScore(0.8, 0.7, 0.9)},
+        metrics={"ece": Interval(0.05, 0.03, 0.08), "f1[a]": Interval(0.8, 0.7, 0.9)},
     )  # fmt: skip
     return Scorecard(name, kept, replace(timed, size_bytes=int(90_000_000 * 100 / throughput)))
 
@@ -128,7 +128,7 @@ def full(tmp_path):
         feedback_rows=12,
         drift="2 of 7 checks drifted: <text>",
         profile=PROFILE,
-        paired={"accuracy": MetricScore(-0.225, -0.34, -0.1), "ece": MetricScore(0.01, -0.02, 0.04)},
+        paired={"accuracy": Interval(-0.225, -0.34, -0.1), "ece": Interval(0.01, -0.02, 0.04)},
         version="4",
         champion_version="3",
     )

@@ -12,7 +12,6 @@ from typing import Literal
 import numpy as np
 
 from tasks.measure.gate.evidence import Claim, Measured
-from tasks.measure.quality.bootstrap import Interval
 from tasks.measure.quality.metrics import compare_metric
 from tasks.measure.speed.ratios import block_ratio
 from tasks.measure.statistics import (
@@ -24,7 +23,7 @@ from tasks.measure.statistics import (
     rows_needed,
     smallest_shown,
 )
-from tasks.records import Test
+from tasks.records import Interval, Test
 from tasks.specs import GateSpec
 
 Outcome = Literal["pass", "fail", "unsure"]

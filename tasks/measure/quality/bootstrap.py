@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from tasks.records import Interval
+
 DRAWN_BY_ROW = 12  # a cell of more rows is drawn as one binomial: 100 ns, against 9 ns for each row
 CHUNK_BYTES = 2**23
 UNDEFINED_SHARE = 0.01  # of the resamples, above which there is no interval
@@ -19,15 +21,6 @@ TAIL_RESAMPLES = 10  # a quantile with fewer resamples beyond it is extrapolated
 NEGLIGIBLE = 1e-12  # differences of the statistic below it are rounding
 MAX_Z = 8.0
 NORMAL = NormalDist()
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A statistic with its one-sided lower and upper bounds; low <= value <= high."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)

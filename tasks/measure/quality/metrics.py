@@ -11,9 +11,9 @@ from difflib import get_close_matches
 
 import numpy as np
 
-from tasks.measure.quality.bootstrap import Cells, Interval, bca
+from tasks.measure.quality.bootstrap import Cells, bca
 from tasks.measure.quality.cells import auroc_cells, ece_cells, f1_cells, mean_cells
-from tasks.records import MetricScore
+from tasks.records import Interval
 
 MIN_ROWS = 10  # of a label for its F1, and of each side for out-of-scope detection
 MAX_LABELS = 1000  # more are free text, of which there is no macro-F1
@@ -166,7 +166,7 @@ def check_computable(name: str, answers: Answers) -> None:
         raise ValueError(f"{name} cannot be computed: {obstacle}")
 
 
-def measure_metrics(answers: Answers, *, resamples: int = 2000, level: float = 0.95) -> dict[str, MetricScore]:
+def measure_metrics(answers: Answers, *, resamples: int = 2000, level: float = 0.95) -> dict[str, Interval]:
     """Return every metric that can be computed of the answers, each with its two-sided BCa interval.
 
     Labels with fewer than ten rows have no F1 of their own. Where rows cannot vary (all of them right) the interval has
@@ -182,7 +182,7 @@ def measure_metrics(answers: Answers, *, resamples: int = 2000, level: float = 0
             metric, label = find_metric(asked)
             if _obstacle(name, label, answers) is None:
                 interval = bca(metric.cells([answers], label), (1 - level) / 2, resamples)
-                found[asked] = MetricScore(interval.value, max(0.0, interval.low), min(1.0, interval.high))
+                found[asked] = Interval(interval.value, max(0.0, interval.low), min(1.0, interval.high))
     return found
 
 
@@ -209,7 +209,7 @@ def compare_metric(
     return found if metric.higher_is_better else Interval(-found.value, -found.high, -found.low)
 
 
-def compare_metrics(candidate: Answers, reference: Answers, *, resamples: int = 2000) -> dict[str, MetricScore]:
+def compare_metrics(candidate: Answers, reference: Answers, *, resamples: int = 2000) -> dict[str, Interval]:
     """Return `compare_metric`, with its two-sided 95 % interval, of every metric that can be computed of both models.
 
     Raises:
@@ -217,10 +217,9 @@ def compare_metrics(candidate: Answers, reference: Answers, *, resamples: int = 
     """
     names = [name for name in METRICS if name != "f1[LABEL]"] + _of_labels(reference)
     return {
-        name: MetricScore(found.value, found.low, found.high)
+        name: compare_metric(name, candidate, reference, 0.025, resamples=resamples)
         for name in names
         if all(_obstacle(*_asked(name), answers) is None for answers in (candidate, reference))
-        for found in [compare_metric(name, candidate, reference, 0.025, resamples=resamples)]
     }
 
 
