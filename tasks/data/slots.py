@@ -20,7 +20,7 @@ NO_TEMPLATE = "no text of its class has the same template"
 class SwapSlots:
     """A copy of a `share` (0 to 1) of the training rows with a word from another text of the same class and template.
 
-    Such texts have as many words and differ in two of them at least, and in at most half.
+    Such texts have as many words and differ in two of them at least, and in at most a third.
     """
 
     kind: Literal["swap_slots"] = "swap_slots"
@@ -56,4 +56,4 @@ def _find_slots(left: Sequence[str], right: Sequence[str]) -> list[int]:
     Words that differ in case only count as equal, as they do between duplicates.
     """
     places = [at for at in range(len(left)) if left[at].casefold() != right[at].casefold()]
-    return places if 2 <= len(places) <= len(left) / 2 else []
+    return places if 2 <= len(places) <= len(left) / 3 else []

@@ -197,6 +197,13 @@ def test_an_endpoint_that_is_down_is_an_error_that_says_what_to_do() -> None:
         augment(rows(TEXTS), [method(url, retries=1)], 1)
 
 
+def test_an_endpoint_that_goes_down_midway_is_given_up(stub: Stub) -> None:
+    stub.answer = lambda number, body: (503, b"", {}) if number > 32 else reword(number, body)
+    with pytest.raises(DataError, match="no usable answer for 16 of 48 rows"):
+        augment(rows([f"text number {number}" for number in range(100)]), [method(stub.url, retries=0)], 1)
+    assert len(stub.seen) == 48
+
+
 def test_an_endpoint_that_never_answers_is_given_up(stub: Stub) -> None:
     hold = threading.Event()
     stub.answer = lambda *_: (200 if hold.wait(10) else 500, b"", {})
@@ -218,16 +225,21 @@ NO_TEXTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("content", [*NOT_A_CHAT, *map(chat, NO_TEXTS)])
-def test_nonsense_is_left_out_and_counted_and_much_of_it_an_error(stub: Stub, content: Any) -> None:
+def test_nonsense_is_left_out_and_counted(stub: Stub) -> None:
+    nonsense = [*NOT_A_CHAT, *map(chat, NO_TEXTS)]
+
     def answer(number: int, body: dict[str, Any]) -> tuple[int, Any, dict[str, str]]:
-        return (200, content, {}) if number % 4 == 0 else reword(number, body)
+        at, rest = divmod(number - 1, 3)
+        return (200, nonsense[at], {}) if not rest and at < len(nonsense) else reword(number, body)
 
     stub.answer = answer
-    made, (report,) = augment(rows(TEXTS), [method(stub.url)], 1)
-    assert made.num_rows == 70
-    assert sum(report.left_out.values()) == 10
-    assert set(report.left_out) <= {NONSENSE, "the answer is no chat completion"}
+    made, (report,) = augment(rows([f"text number {number}" for number in range(80)]), [method(stub.url)], 1)
+    assert report.left_out == {"the answer is no chat completion": len(NOT_A_CHAT), NONSENSE: len(NO_TEXTS)}
+    assert made.num_rows == 160 - len(nonsense)
+
+
+@pytest.mark.parametrize("content", [b"<html>proxy</html>", {"choices": []}, chat(""), chat("Sure! Here you are.")])
+def test_nothing_but_nonsense_is_an_error(stub: Stub, content: Any) -> None:
     stub.answer = lambda *_: (200, content, {})
     with pytest.raises(DataError, match=r"no usable answer for 16 of 16 rows .*no row was added"):
         augment(rows(TEXTS), [method(stub.url)], 1)
