@@ -15,7 +15,6 @@ from tasks.compress.pipeline import compress_pass
 from tasks.data.augment import augment
 from tasks.data.clean import clean
 from tasks.data.rows import make_rows, values
-from tasks.data.similarity import text_key
 from tasks.data.snapshot import make_snapshot_table, read_table, write_table
 from tasks.data.sources import read_source
 from tasks.data.split import assign_feedback_splits, assign_splits, check_leakage
@@ -28,7 +27,16 @@ from tasks.measure.quality.slices import all_masks
 from tasks.measure.speed.closed_loop import measure_speed
 from tasks.measure.speed.fresh_process import measure_fresh_process
 from tasks.records import Candidate, FreshProcess, Quality, Snapshot, Speed, Table
-from tasks.specs import AugmentMethod, BenchmarkSpec, CleanStep, CompressPass, DataSpec, QualitySpec, Recipe
+from tasks.specs import (
+    EVALUATION,
+    AugmentMethod,
+    BenchmarkSpec,
+    CleanStep,
+    CompressPass,
+    DataSpec,
+    QualitySpec,
+    Recipe,
+)
 from tasks.store import Store, cache_key
 from tasks.train.finetune import FineTune, base_identity, finetune
 
@@ -148,12 +156,15 @@ def clean_rows(store: Store, snapshot: Snapshot, steps: Sequence[CleanStep]) -> 
 
 
 def augment_rows(store: Store, rows: Table, snapshot: Snapshot, methods: Sequence[AugmentMethod], seed: int) -> Table:
-    """Return the training rows with generated ones added, none of which repeats an evaluation row."""
+    """Return the training rows with generated ones added, none of which equals or nearly repeats an evaluation row.
+
+    Raises:
+        DataError: a method cannot do its work, such as one whose endpoint gives no answers.
+    """
 
     def make(folder: Path) -> Table:
-        guarded = {text_key(text) for split in ("golden", "select", "valid")
-                   for text in values(read_split(snapshot, split), "text")}  # fmt: skip
-        table, reports = augment(read_table(Path(rows.uri), rows.digest), methods, seed=seed, forbidden=guarded)
+        protected = [text for split in EVALUATION for text in values(read_split(snapshot, split), "text")]
+        table, reports = augment(read_table(Path(rows.uri), rows.digest), methods, seed=seed, protected=protected)
         digest = write_table(table, folder / "rows.parquet")
         return Table(str(folder / "rows.parquet"), digest, table.num_rows, (*rows.reports, *reports))
 

@@ -35,6 +35,7 @@ class StepReport:
     rows_out: int
     rows_changed: int
     examples: tuple[str, ...] = ()  # at most ten, PII already replaced
+    left_out: dict[str, int] = field(default_factory=dict)  # generated rows that were not kept, by reason
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,13 @@ from pydantic.dataclasses import dataclass
 
 from tasks.compress.export import Onnx
 from tasks.compress.quantize import Int8Dynamic
-from tasks.data.augment import Swap, Typos
+from tasks.data.augment import Dropout, Swap, Typos
 from tasks.data.clean import Conflicts, DropEmpty, Normalise, Scrub
 from tasks.data.dedup import ExactDuplicates, NearDuplicates
+from tasks.data.keep_label import KeepLabel
+from tasks.data.paraphrase import Paraphrase
+from tasks.data.rebalance import Rebalance
+from tasks.data.slots import SwapSlots
 from tasks.data.sources import FileSource, HubSource, SqlSource
 from tasks.data.validate import ValidateSpec
 from tasks.measure.quality.metrics import check_metric
@@ -32,7 +36,10 @@ CleanStep = Annotated[
     ],
     BeforeValidator(_by_name),
 ]
-AugmentMethod = Annotated[Annotated[Typos | Swap, Field(discriminator="kind")], BeforeValidator(_by_name)]
+AugmentMethod = Annotated[
+    Annotated[Typos | Swap | Dropout | SwapSlots | Rebalance | Paraphrase | KeepLabel, Field(discriminator="kind")],
+    BeforeValidator(_by_name),
+]
 CompressPass = Annotated[Annotated[Onnx | Int8Dynamic, Field(discriminator="kind")], BeforeValidator(_by_name)]
 
 
@@ -47,6 +54,15 @@ def _check_passes(passes: tuple[CompressPass, ...]) -> tuple[CompressPass, ...]:
     return passes
 
 
+def _check_methods(methods: tuple[AugmentMethod, ...]) -> tuple[AugmentMethod, ...]:
+    """Refuse a filter that has nothing to filter."""
+    if methods and methods[0].kind == "keep_label":
+        raise ValueError("'keep_label' filters what the methods before it made; put it after them, as in "
+                         "[swap, keep_label]")  # fmt: skip
+    return methods
+
+
+AugmentMethods = Annotated[tuple[AugmentMethod, ...], AfterValidator(_check_methods)]
 CompressPasses = Annotated[tuple[CompressPass, ...], AfterValidator(_check_passes)]
 Source = Annotated[FileSource | HubSource | SqlSource, Field(discriminator="kind")]
 
@@ -117,7 +133,7 @@ class Recipe:
 
     base: str = "minilm"
     clean: tuple[CleanStep, ...] = ()
-    augment: tuple[AugmentMethod, ...] = ()
+    augment: AugmentMethods = ()
     train: FineTune = field(default_factory=FineTune)
     compress: CompressPasses = ()
 
@@ -128,7 +144,7 @@ class Lever:
 
     name: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
     clean: tuple[CleanStep, ...] | None = None
-    augment: tuple[AugmentMethod, ...] | None = None
+    augment: AugmentMethods | None = None
     train: FineTune | None = None
     compress: CompressPasses | None = None
 

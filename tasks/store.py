@@ -32,7 +32,10 @@ CODE = {  # the code that decides what a stage makes; a change of it changes the
     "snapshot": ["data/split.py", "data/snapshot.py", "data/similarity.py"],
     "check": ["data/validate.py"],
     "clean": ["data/clean.py", "data/dedup.py", "data/similarity.py", "data/scrub.py"],
-    "augment": ["data/augment.py"],
+    "augment": [
+        *("data/augment.py", "data/rebalance.py", "data/slots.py", "data/paraphrase.py", "data/chat.py"),
+        *("data/keep_label.py", "data/scrub.py", "data/similarity.py"),
+    ],
     "fit": ["train"],
     "compress": ["compress"],
     "slices": ["measure/quality/slices.py"],

@@ -1,22 +1,25 @@
-"""New training rows made from old ones, each with its provenance; evaluation rows are neither read nor copied.
+"""New training rows made from old ones, each with its provenance; evaluation rows are never copied or nearly repeated.
 
-A method rewrites one text; which rows it takes and how is decided by hashing the seed and the row's id, so that a rerun
-makes the same rows and further rows change nothing about the old ones. Whether it pays is the gate's question.
+The methods here rewrite one text each; which rows they take and how is decided by hashing the seed and the row's id, so
+that a rerun makes the same rows and further rows change nothing about the old ones. Methods that read several texts
+have files of their own. Whether a method pays is the gate's question.
 """
 
 import logging
 import random
-from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from functools import singledispatch
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from itertools import islice
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from tasks.data.rows import keep, make_rows, shorten, training_mask
 from tasks.data.scrub import scrub_text
-from tasks.data.similarity import text_key
+from tasks.data.similarity import find_similar, text_key
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,7 +30,12 @@ log = logging.getLogger(__name__)
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
+Row = dict[str, str]
+
 MAX_EXAMPLES = 10
+EMPTY = "the text is empty"  # reasons why a proposed row is left out
+REPEATED = "the text is there already"
+PROTECTED = "nearly repeats an evaluation row"
 
 _KEYBOARD = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 _NEIGHBOURS = {
@@ -57,27 +65,83 @@ class Swap:
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
 
+@dataclass(frozen=True, config={"extra": "forbid"})
+class Dropout:
+    """A copy of a `share` (0 to 1) of the training rows with each word left out with probability `rate` (0 to 1).
+
+    One word at least stays.
+    """
+
+    kind: Literal["dropout"] = "dropout"
+    share: Share = 0.3
+    rate: Annotated[float, Field(gt=0, lt=1)] = 0.15
+
+
+class Given(NamedTuple):
+    """What a method may read; a row is a dictionary of its columns."""
+
+    originals: Sequence[Row]  # the training rows as they came
+    parents: Sequence[Row]  # those, and the copies by which rows of rare classes count more often
+    made: Sequence[Row]  # by the methods before, the copies included
+    seed: str  # another one for each method and place in the list
+
+
+class Made(NamedTuple):
+    """What a method proposes. Provenance, repeats and the guard of evaluation rows are the business of `augment`."""
+
+    pairs: Sequence[tuple[Row, str]] = ()  # a parent, and a text that should have its target
+    left_out: Mapping[str, int] = MappingProxyType({})  # chosen rows that got no text, by reason
+    dropped: Mapping[str, str] = MappingProxyType({})  # ids of rows made before that must go, and why
+    copies: bool = False  # the texts repeat their parents on purpose; later methods take these rows as parents too
+
+
 def augment(
-    table: "pa.Table", methods: Sequence[Any], seed: int, forbidden: AbstractSet[str] = frozenset()
+    table: "pa.Table", methods: Sequence[Any], seed: int, protected: Sequence[str] = ()
 ) -> "tuple[pa.Table, list[StepReport]]":
-    """Return the table with the rows that each method made appended, and what each method did.
+    """Return the table with the rows that the methods made appended, and what each method did.
 
     A made row has its parent's columns but for `id` (the parent's and a suffix), `text`, `split` "train" and `source`
-    ("augment:" and the method). None repeats a text that is there already or whose `text_key` is in `forbidden`.
+    ("augment:" and the method). But for the copies of `rebalance`, none repeats a text that is there already; none is
+    equal or nearly equal (`tasks.data.similarity`) to a text in `protected`, the texts of the evaluation rows.
+
+    Raises:
+        DataError: a method cannot do its work, such as one whose endpoint gives no answers.
     """
     import pyarrow as pa
 
-    parents = keep(table, training_mask(table)).to_pylist()
-    taken = set(forbidden) | {text_key(row["text"]) for row in parents}
-    made: list[dict[str, str]] = []
+    originals: list[Row] = keep(table, training_mask(table)).to_pylist()
+    taken = {text_key(row["text"]) for row in originals}
+    made: list[Row] = []
+    copies: set[str] = set()
     reports = []
     for position, method in enumerate(methods):
-        rows, report = _make(method, position, parents, seed, taken, len(parents) + len(made))
-        made += rows
-        reports.append(report)
-        log.info("augment %s: %d rows from %d", report.step, len(rows), len(parents))
-    new = make_rows({name: [row[name] for row in made] for name in table.column_names})
-    return pa.concat_tables([table, new]), reports
+        parents = [*originals, *(row for row in made if row["id"] in copies)]
+        given = Given(originals, parents, made, f"{seed}:{position}:{method.kind}")
+        proposal = propose(method, given)
+        new, left_out = _admit(proposal, f"{method.kind}{position}", method.kind, taken, protected)
+        kept = [row for row in made if row["id"] not in proposal.dropped]
+        copies |= {row["id"] for row in new} if proposal.copies else set()
+        before, made = len(originals) + len(made), kept + new
+        examples = _examples(given, proposal, new)
+        reports.append(_report(method.kind, before, len(originals) + len(made), left_out, examples))
+    columns = {name: [row[name] for row in made] for name in table.column_names}
+    return pa.concat_tables([table, make_rows(columns)]), reports
+
+
+def chance(given: Given, row: Row) -> random.Random:
+    """Return random numbers that depend on nothing but the seed, the method's place and the row's id."""
+    return random.Random(f"{given.seed}:{row['id']}")
+
+
+@singledispatch
+def propose(method: Any, given: Given) -> Made:
+    """Return what a method makes of the rows. A method that reads more than one text registers its function here."""
+    pairs = []
+    for parent in given.parents:
+        rng = chance(given, parent)
+        if rng.random() < method.share:
+            pairs.append((parent, rewrite(method, parent["text"], rng)))
+    return Made(pairs)
 
 
 @singledispatch
@@ -108,6 +172,13 @@ def _shuffle(method: Swap, text: str, rng: random.Random) -> str:
     return " ".join(left or words)
 
 
+@rewrite.register(Dropout)
+def _thin(method: Dropout, text: str, rng: random.Random) -> str:
+    words = text.split()
+    left = [word for word in words if rng.random() >= method.rate]
+    return " ".join(left or words[:1])
+
+
 def _slip(word: str, rng: random.Random) -> str:
     """Return the word with one slip: two letters exchanged, one left out, doubled, or its neighbour on the keyboard."""
     at = rng.choice([index for index, letter in enumerate(word) if letter.isalpha()])
@@ -121,23 +192,47 @@ def _slip(word: str, rng: random.Random) -> str:
     return rng.choice(made)
 
 
-def _make(
-    method: Any, position: int, parents: Sequence[dict[str, str]], seed: int, taken: set[str], rows_in: int
-) -> "tuple[list[dict[str, str]], StepReport]":
-    from tasks.records import StepReport  # tasks.records reads tasks.specs, which reads this module
-
-    rows: list[dict[str, str]] = []
-    examples: list[str] = []
-    for parent in parents:
-        rng = random.Random(f"{seed}:{position}:{method.kind}:{parent['id']}")
-        if rng.random() >= method.share:
-            continue
-        text = rewrite(method, parent["text"], rng)
-        if (key := text_key(text)) in taken or not key:
+def _admit(
+    proposal: Made, suffix: str, kind: str, taken: set[str], protected: Sequence[str]
+) -> tuple[list[Row], Counter[str]]:
+    """Return the rows to add, and how many were left out for which reason; the texts' keys are added to `taken`."""
+    left_out = Counter(proposal.left_out)
+    numbers: Counter[str] = Counter()
+    rows: list[Row] = []
+    for parent, text in proposal.pairs:
+        number = numbers[parent["id"]]
+        numbers[parent["id"]] += 1
+        key = text_key(text)
+        if not key or (key in taken and not proposal.copies):
+            left_out[REPEATED if key else EMPTY] += 1
             continue
         taken.add(key)
-        made = {"id": f"{parent['id']}+{method.kind}{position}", "text": text, "split": "train"}
-        rows.append({**parent, **made, "source": f"augment:{method.kind}"})
-        if len(examples) < MAX_EXAMPLES:
-            examples.append(f"{shorten(scrub_text(parent['text']))!r} -> {shorten(scrub_text(text))!r}")
-    return rows, StepReport(method.kind, rows_in, rows_in + len(rows), 0, tuple(examples))
+        made = {"id": f"{parent['id']}+{suffix}{f'.{number}' if number else ''}", "text": text, "split": "train"}
+        rows.append({**parent, **made, "source": f"augment:{kind}"})
+    near = {here for here, _ in find_similar([row["text"] for row in rows], protected)} if rows and protected else set()
+    if near:
+        left_out[PROTECTED] += len(near)
+    return [row for at, row in enumerate(rows) if at not in near], left_out
+
+
+def _examples(given: Given, proposal: Made, new: Sequence[Row]) -> Iterator[str]:
+    """Yield what was made and what was dropped, for the report; personal data is replaced."""
+    texts = {row["id"]: row["text"] for row in given.parents} if new else {}
+    for row in new:
+        yield f"{_show(texts[row['id'].rsplit('+', 1)[0]])} -> {_show(row['text'])}"
+    for row in given.made:
+        if row["id"] in proposal.dropped:
+            yield f"{_show(row['text'])}: {proposal.dropped[row['id']]}"
+
+
+def _show(text: str) -> str:
+    return repr(shorten(scrub_text(text)))
+
+
+def _report(
+    kind: str, rows_in: int, rows_out: int, left_out: Mapping[str, int], examples: Iterator[str]
+) -> "StepReport":
+    from tasks.records import StepReport  # tasks.records reads tasks.specs, which reads this module
+
+    log.info("augment %s: %d rows in, %d out, left out: %s", kind, rows_in, rows_out, dict(left_out) or "none")
+    return StepReport(kind, rows_in, rows_out, 0, tuple(islice(examples, MAX_EXAMPLES)), dict(sorted(left_out.items())))

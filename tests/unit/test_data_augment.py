@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.data.augment import Swap, Typos, augment, rewrite
+from tasks.data.augment import EMPTY, PROTECTED, REPEATED, Dropout, Swap, Typos, augment, rewrite
+from tasks.data.rebalance import Rebalance
 from tasks.data.rows import mend_text, values
 from tasks.data.similarity import text_key
+from tasks.data.slots import NO_TEMPLATE, SwapSlots
 from tests.unit.data_rows import rows
 
 TEXTS = [f"where is the card that I ordered {number} days ago" for number in range(60)]
@@ -48,10 +50,30 @@ def test_evaluation_rows_are_not_copied() -> None:
 
 def test_nothing_protected_is_made() -> None:
     table = rows(["turn left now"])
-    forbidden = {text_key(text) for text in ("left turn now", "turn now left")}
     method = Swap(share=1, dropout=0)
     assert augment(table, [method], 1)[0].num_rows == 2
-    assert augment(table, [method], 1, forbidden)[0].num_rows == 1
+    made, reports = augment(table, [method], 1, ["Left turn  now", "turn NOW left"])
+    assert (made.num_rows, reports[0].left_out) == (1, {PROTECTED: 1})
+
+
+def test_near_duplicates_of_evaluation_rows_are_not_made() -> None:
+    text = "where is the parcel that I ordered in your shop two weeks ago and have paid already"
+    near = f"{text}?"
+    outcomes = set()
+    for seed in range(40):
+        method = Typos(share=1, per_text=1 + seed % 3)
+        free = values(augment(rows([text]), [method], seed)[0], "text")[1]
+        guarded, (report,) = augment(rows([text]), [method], seed, ["", "something else", near])
+        similar = shingle_jaccard(free, near) >= 0.9
+        assert values(guarded, "text") == ([text] if similar else [text, free])
+        assert report.left_out == ({PROTECTED: 1} if similar else {})
+        outcomes.add(similar)
+    assert outcomes == {True, False}
+
+
+def shingle_jaccard(left: str, right: str) -> float:
+    sets = [{text[at : at + 3] for at in range(len(text) - 2)} for text in (text_key(left), text_key(right))]
+    return len(sets[0] & sets[1]) / len(sets[0] | sets[1])
 
 
 def test_placeholders_are_not_misspelt() -> None:
@@ -72,3 +94,127 @@ def test_any_text_can_be_augmented_without_repeats(texts: list[str], seed: int) 
 def test_an_unknown_method_is_a_type_error() -> None:
     with pytest.raises(TypeError, match="no augmentation is registered for str"):
         rewrite("typos", "text", random.Random(1))
+
+
+def test_dropout_leaves_words_out_and_one_at_least_in() -> None:
+    rng = random.Random(1)
+    words = [str(number) for number in range(2000)]
+    left = rewrite(Dropout(rate=0.2), " ".join(words), rng).split()
+    assert left == sorted(left, key=int)
+    assert 0.75 < len(left) / len(words) < 0.85
+    assert {rewrite(Dropout(rate=0.99), "only these", rng) for _ in range(50)} <= {"only", "these", "only these"}
+
+
+def test_what_was_not_made_is_counted() -> None:
+    table = rows(["one", "ONE", "", "two words"])
+    made, (report,) = augment(table, [Dropout(share=1, rate=0.9)], 1)
+    assert report.rows_out - report.rows_in == made.num_rows - 4 == 1
+    assert report.left_out == {REPEATED: 2, EMPTY: 1}
+
+
+def classes(**sizes: int) -> Any:
+    targets = [name for name, size in sizes.items() for _ in range(size)]
+    return rows([f"message {number} about {target}" for number, target in enumerate(targets)], targets)
+
+
+def test_rare_classes_are_repeated_up_to_the_share() -> None:
+    made, (report,) = augment(classes(big=40, small=15, tiny=2), [Rebalance(share=0.5, per_row=4)], 1)
+    new = made.slice(57).to_pylist()
+    targets = values(made, "target")
+    assert [targets.count(name) for name in ("big", "small", "tiny")] == [40, 20, 10]
+    texts = {row["id"]: row["text"] for row in made.to_pylist()[:57]}
+    assert all(row["text"] == texts[row["id"].split("+")[0]] for row in new)
+    assert {row["source"] for row in new} == {"augment:rebalance"}
+    assert len(set(values(made, "id"))) == made.num_rows
+    assert (report.rows_in, report.rows_out, report.left_out) == (57, 70, {})
+
+
+def test_later_methods_vary_the_repeated_rows_too() -> None:
+    made, _ = augment(classes(big=40, tiny=2), [Rebalance(share=0.25, per_row=9), Typos(share=1)], 1)
+    parents = [row["id"] for row in made.to_pylist() if row["source"] == "augment:typos" and row["target"] == "tiny"]
+    assert len(parents) == 10
+    assert sum("+rebalance0" in parent for parent in parents) == 8
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.dictionaries(st.sampled_from("abcde"), st.integers(1, 30), min_size=1),
+    st.floats(0.01, 1),
+    st.integers(1, 5),
+    st.integers(),
+)
+def test_rebalancing_keeps_its_budgets(sizes: dict[str, int], share: float, per_row: int, seed: int) -> None:
+    method = Rebalance(share=share, per_row=per_row)
+    table = classes(**sizes)
+    made, _ = augment(table, [method], seed)
+    assert made.equals(augment(table, [method], seed)[0])
+    wanted = int(share * max(sizes.values()))
+    found = {name: values(made, "target").count(name) for name in sizes}
+    assert found == {name: max(size, min(wanted, size * (1 + per_row))) for name, size in sizes.items()}
+    copies = [row_id.split("+")[0] for row_id in values(made, "id") if "+" in row_id]
+    assert all(copies.count(parent) <= per_row for parent in copies)
+
+
+def test_a_slot_takes_the_word_of_another_text_of_its_class() -> None:
+    texts = [
+        "I lost my card in Paris",
+        "I lost my phone in Rome",
+        "I lost my keys in Oslo",
+        "please call me back today",
+    ]
+    made, (report,) = augment(rows(texts, ["lost", "lost", "other", "lost"]), [SwapSlots(share=1)], 1)
+    new = made.slice(4).to_pylist()
+    allowed = {"I lost my phone in Paris", "I lost my card in Rome"}
+    assert {row["text"] for row in new} <= allowed
+    assert new
+    assert report.left_out[NO_TEMPLATE] == 2
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["I lost my phone in Paris", "I LOST my phone in paris", "I found his phone in Rome", "I lost my phone", "we lost"],
+)
+def test_texts_that_are_not_of_one_template_exchange_nothing(other: str) -> None:
+    made, (report,) = augment(rows(["I lost my card in Paris", other]), [SwapSlots(share=1)], 1)
+    assert (made.num_rows, report.left_out) == (2, {NO_TEMPLATE: 2})
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(st.tuples(st.lists(st.sampled_from("abA"), min_size=5, max_size=7), st.sampled_from("xy")), max_size=12)
+)
+def test_slots_come_from_texts_of_one_class_and_length(texts: list[tuple[list[str], str]]) -> None:
+    table = rows([" ".join(words) for words, _ in texts], [target for _, target in texts])
+    for row in augment(table, [SwapSlots(share=1)], 3)[0].slice(len(texts)).to_pylist():
+        parent = texts[int(row["id"].split("+")[0][1:])]
+        new = row["text"].split()
+        changed = [at for at, word in enumerate(parent[0]) if word != new[at]]
+        assert (row["target"], len(new), len(changed)) == (parent[1], len(parent[0]), 1)
+        at = changed[0]
+        assert any(len(w) == len(new) and w[at] == new[at] and t == parent[1] for w, t in texts)
+
+
+ALL: list[Any] = [Rebalance(share=1), Dropout(share=1), SwapSlots(share=1), Swap(share=1), Typos(share=1)]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.tuples(st.text("ab <é", max_size=12), st.sampled_from("xyz")), max_size=10),
+    st.lists(st.text("ab é", max_size=8), max_size=4),
+    st.permutations(ALL),
+    st.integers(),
+)
+def test_no_method_changes_a_label_or_makes_an_evaluation_row(
+    texts: list[tuple[str, str]], protected: list[str], methods: list[Any], seed: int
+) -> None:
+    table = rows([text for text, _ in texts], [target for _, target in texts])
+    made, reports = augment(table, methods, seed, protected)
+    assert made.equals(augment(table, methods, seed, protected)[0])
+    assert made.slice(0, len(texts)).equals(table)
+    guarded = {text_key(text) for text in protected}
+    for row in made.slice(len(texts)).to_pylist():
+        assert row["target"] == texts[int(row["id"].split("+")[0][1:])][1]
+        assert text_key(row["text"]) not in guarded
+    assert len(set(values(made, "id"))) == made.num_rows
+    assert [report.rows_in for report in reports] == [len(texts), *(report.rows_out for report in reports[:-1])]
+    assert reports[-1].rows_out == made.num_rows

@@ -106,7 +106,15 @@ def test_a_misspelt_key_suggests_the_nearest(refusal, content, message):
     [
         (lever(clean=["normalize"]), "levers[1].clean[0].kind: unknown kind 'normalize'; did you mean 'normalise'?"),
         (lever(compress=[{"kind": "onix"}]), "levers[1].compress[0].kind: unknown kind 'onix'; did you mean 'onnx'?"),
-        (lever(augment=[{"share": 0.1}]), "levers[1].augment[0].kind: missing; known are typos, swap"),
+        (lever(augment=[{"share": 0.1}]), "levers[1].augment[0].kind: missing; known are typos, swap, "
+         "dropout, swap_slots, rebalance, paraphrase, keep_label"),
+        (lever(augment=["keep_label"]), "levers[1].augment: 'keep_label' filters what the methods before it made; "
+         "put it after them, as in [swap, keep_label]"),
+        (lever(augment=["paraphrase"]), "levers[1].augment[0].url: missing; it is required; "
+         "levers[1].augment[0].model: missing; it is required"),
+        (lever(augment=[{"kind": "paraphrase", "url": "https://key@host/v1", "model": "m"}]),
+         "levers[1].augment[0].url: expected text like '^https?://[^\\s/?#@]+(/[^\\s?#]*)?$' "
+         "(found 'https://key@host/v1')"),
         (changed("data.source.kind", "parquet"), "data.source.kind: unknown kind 'parquet'; known are file, hub, sql"),
         (changed("data.source", {"path": "x.csv"}), "data.source.kind: missing; known are file, hub, sql"),
         (changed("name", GONE), "name: missing; it is required"),

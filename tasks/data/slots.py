@@ -1,0 +1,59 @@
+"""Slot swap: a word of one text replaced by what another text of the same class has in its place.
+
+"my card in Paris" and "my phone in Rome" give "my phone in Paris". Texts are of one template when they have as many
+words and most of them agree. It knows neither grammar nor entities; words that are inserted or moved are not aligned.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic.dataclasses import dataclass
+
+from tasks.data.augment import Given, Made, Share, chance, propose
+
+_PARTNERS = 50  # texts of the same class and length that are looked at for one row
+NO_TEMPLATE = "no text of its class has the same template"
+
+
+@dataclass(frozen=True, config={"extra": "forbid"})
+class SwapSlots:
+    """A copy of a `share` (0 to 1) of the training rows with a word from another text of the same class and template.
+
+    Such texts have as many words and differ in two of them at least, and in at most a third.
+    """
+
+    kind: Literal["swap_slots"] = "swap_slots"
+    share: Share = 0.3
+
+
+@propose.register(SwapSlots)
+def _swap_slots(method: SwapSlots, given: Given) -> Made:
+    words = [row["text"].split() for row in given.parents]
+    groups: dict[tuple[str, int], list[list[str]]] = defaultdict(list)
+    for row, own in zip(given.parents, words, strict=True):
+        groups[row["target"], len(own)].append(own)
+    pairs, lonely = [], 0
+    for row, own in zip(given.parents, words, strict=True):
+        rng = chance(given, row)
+        if rng.random() >= method.share:
+            continue
+        group = groups[row["target"], len(own)]
+        for partner in rng.sample(group, min(_PARTNERS, len(group))):
+            slots = _find_slots(own, partner)
+            if slots:
+                at = rng.choice(slots)
+                pairs.append((row, " ".join([*own[:at], partner[at], *own[at + 1 :]])))
+                break
+        else:
+            lonely += 1
+    return Made(pairs, {NO_TEMPLATE: lonely} if lonely else {})
+
+
+def _find_slots(left: Sequence[str], right: Sequence[str]) -> list[int]:
+    """Return where two texts of one template differ, [] where they are not of one or an exchange makes nothing new.
+
+    Words that differ in case only count as equal, as they do between duplicates.
+    """
+    places = [at for at in range(len(left)) if left[at].casefold() != right[at].casefold()]
+    return places if 2 <= len(places) <= len(left) / 3 else []
