@@ -15,6 +15,7 @@ from tasks.compress.quantize import Int8Dynamic
 from tasks.data.augment import Swap, Typos
 from tasks.data.clean import Conflicts, DropEmpty, Normalise, Scrub
 from tasks.data.dedup import ExactDuplicates, NearDuplicates
+from tasks.data.filter import Filter
 from tasks.data.sources import FileSource, HubSource, SqlSource
 from tasks.data.validate import ValidateSpec
 from tasks.measure.quality.metrics import check_metric
@@ -28,7 +29,8 @@ def _by_name(value: Any) -> Any:
 
 CleanStep = Annotated[
     Annotated[
-        Normalise | DropEmpty | Scrub | ExactDuplicates | NearDuplicates | Conflicts, Field(discriminator="kind")
+        Normalise | DropEmpty | Filter | Scrub | ExactDuplicates | NearDuplicates | Conflicts,
+        Field(discriminator="kind"),
     ],
     BeforeValidator(_by_name),
 ]
