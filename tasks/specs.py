@@ -15,6 +15,7 @@ from tasks.compress.quantize import Int8Dynamic
 from tasks.data.augment import Dropout, Swap, Typos
 from tasks.data.clean import Conflicts, DropEmpty, Normalise, Scrub
 from tasks.data.dedup import ExactDuplicates, NearDuplicates
+from tasks.data.filter import Filter
 from tasks.data.keep_label import KeepLabel
 from tasks.data.paraphrase import Paraphrase
 from tasks.data.rebalance import Rebalance
@@ -32,7 +33,8 @@ def _by_name(value: Any) -> Any:
 
 CleanStep = Annotated[
     Annotated[
-        Normalise | DropEmpty | Scrub | ExactDuplicates | NearDuplicates | Conflicts, Field(discriminator="kind")
+        Normalise | DropEmpty | Filter | Scrub | ExactDuplicates | NearDuplicates | Conflicts,
+        Field(discriminator="kind"),
     ],
     BeforeValidator(_by_name),
 ]

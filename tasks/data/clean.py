@@ -1,7 +1,8 @@
 """Cleaning: named steps, each a pure function on a table of rows that says what it changed and removed.
 
 Only training rows are cleaned; evaluation rows pass through as they came, since production text is not cleaned either.
-Steps against duplicates are in `tasks.data.dedup`. Nothing here learns from data or judges a label by its text.
+Steps against duplicates are in `tasks.data.dedup`, the one against unfit rows is in `tasks.data.filter`. Nothing here
+learns from data or judges a label by its text.
 """
 
 import logging
@@ -57,7 +58,7 @@ class DropEmpty:
 
 @dataclass(frozen=True, config={"extra": "forbid"})
 class Scrub:
-    """Replace e-mail addresses and phone numbers with `<EMAIL>` and `<PHONE>`."""
+    """Replace personal data with `<EMAIL>`, `<PHONE>`, `<IBAN>`, `<CARD>`, `<IP>`, secret URLs with `<URL>`."""
 
     kind: Literal["scrub"] = "scrub"
 
@@ -161,16 +162,17 @@ def remove(step: str, table: "pa.Table", mask: Sequence[bool]) -> "tuple[pa.Tabl
     """Return the rows for which the mask holds, and the report with the removed texts as examples."""
     removed = (scrub_text(text) for text, kept in zip(values(table, "text"), mask, strict=True) if not kept)
     left = keep(table, mask)
-    return left, _report(step, table.num_rows, left.num_rows, 0, removed)
+    return left, make_report(step, table.num_rows, left.num_rows, 0, removed)
 
 
 def _rewrite(step: str, table: "pa.Table", new: Sequence[str]) -> "tuple[pa.Table, StepReport]":
     pairs = [(old, text) for old, text in zip(values(table, "text"), new, strict=True) if old != text]
     examples = (_show_change(scrub_text(old), scrub_text(text)) for old, text in pairs)
-    return with_values(table, "text", new), _report(step, table.num_rows, table.num_rows, len(pairs), examples)
+    return with_values(table, "text", new), make_report(step, table.num_rows, table.num_rows, len(pairs), examples)
 
 
-def _report(step: str, rows_in: int, rows_out: int, rows_changed: int, examples: Iterable[str]) -> "StepReport":
+def make_report(step: str, rows_in: int, rows_out: int, rows_changed: int, examples: Iterable[str]) -> "StepReport":
+    """Return a step's report with the first ten of the examples, which hold no personal data any more."""
     from tasks.records import StepReport  # tasks.records reads tasks.specs, which reads this module
 
     shown = tuple(shorten(example, 250) for example in islice(examples, MAX_EXAMPLES))

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tasks.data.clean import Conflicts, DropEmpty, Normalise, Scrub, apply, clean, normalise_text
 from tasks.data.dedup import ExactDuplicates, NearDuplicates
+from tasks.data.filter import Filter
 from tasks.data.rows import mend_text, values
 from tasks.data.similarity import text_key
 from tasks.errors import DataError
@@ -15,6 +16,7 @@ from tests.unit.data_rows import rows
 
 STEPS: list[Any] = [
     Normalise(), DropEmpty(), Scrub(), Conflicts(), Conflicts(policy="drop"), ExactDuplicates(), NearDuplicates(),
+    Filter(min_words=2, max_words=3, patterns=("a",)),
 ]  # fmt: skip
 TABLES = st.lists(
     st.tuples(

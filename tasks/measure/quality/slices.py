@@ -4,14 +4,13 @@ All come from the rows alone and from no model's answers, so that slices may be 
 with no correction but the one for their number. It judges nothing, orders nothing and reads no files.
 """
 
-import re
 from collections.abc import Mapping, Sequence
-from functools import cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tasks.data.language import UNSPACED, UNSURE, count_words, tell_languages
 from tasks.data.scrub import scrub_text
 from tasks.data.similarity import text_key
 from tasks.errors import DataError
@@ -22,16 +21,12 @@ if TYPE_CHECKING:
 Masks = dict[str, np.ndarray]  # name -> [rows] bool
 
 MAX_VALUES = 1000  # of one column or of the labels; more are no groups, and their masks would fill the memory
-MIN_CONFIDENCE = 0.6  # of a language; on English questions and chats at most 0.4 % of the texts are then misnamed
 MIN_LANGUAGE_SHARE = 0.02  # of the rows, and
 MIN_LANGUAGE_ROWS = 20  # that must be told with confidence before a language counts: misnamed texts stay below both
-UNSURE = "unsure"
 MAX_CLUSTERS = 12
 MIN_ROWS = 50  # below, the gate reports a slice and does not judge it, unless the spec says otherwise
 
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"  # Thai to Han: no spaces
-_LENGTH_UNIT = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
-_TERM = rf"[{_UNSPACED}]|[^\W\d_{_UNSPACED}]+(?:'[^\W\d_{_UNSPACED}]+)*"
+_TERM = rf"[{UNSPACED}]|[^\W\d_{UNSPACED}]+(?:'[^\W\d_{UNSPACED}]+)*"
 _MIN_TERM_TEXTS = 5  # distinct ones that hold a word before it may tell clusters apart or name one
 _MAX_TERMS = 20_000
 _COMPONENTS = 50
@@ -107,7 +102,7 @@ def length_masks(texts: Sequence[str]) -> Masks:
     They part the rows; texts of one length stay together, so there may be two, and none where all are equally long. In
     scripts without spaces each character counts as a word.
     """
-    words = np.array([len(_LENGTH_UNIT.findall(text)) for text in texts])
+    words = np.array([count_words(text) for text in texts])
     lengths = np.unique(words)
     if len(lengths) < 2:
         return {}
@@ -121,17 +116,12 @@ def length_masks(texts: Sequence[str]) -> Masks:
 def language_masks(texts: Sequence[str]) -> Masks:
     """Return a mask for every language, named by its ISO 639 code as `language=en`, and `language=unsure` for the rest.
 
-    They part the rows. A language counts when `MIN_LANGUAGE_SHARE` of the rows, and `MIN_LANGUAGE_ROWS`, are in it with
-    a probability of at least `MIN_CONFIDENCE`; all other rows, such as short ones, are unsure. Empty where fewer than
-    two languages count. The probabilities are py3langid's: naive Bayes over byte n-grams (Lui and Baldwin, ACL 2012).
+    They part the rows. A language counts when `MIN_LANGUAGE_SHARE` of the rows, and `MIN_LANGUAGE_ROWS`, are told to be
+    in it (`tasks.data.language`); all other rows, such as short ones, are unsure. Empty where fewer than two languages
+    count.
     """
-    told = dict.fromkeys(texts)
-    identifier = _language_identifier()
-    for text in told:
-        language, confidence = identifier.classify(text)
-        told[text] = language if confidence >= MIN_CONFIDENCE and language != "zxx" else UNSURE  # zxx: no language
-    languages = np.array([told[text] for text in texts], dtype=object)
-    names, counts = np.unique(languages.astype(str), return_counts=True)
+    languages = tell_languages(texts)
+    names, counts = np.unique(np.array(languages, dtype=str), return_counts=True)
     enough = counts >= max(MIN_LANGUAGE_ROWS, MIN_LANGUAGE_SHARE * len(texts))
     counted = {str(name) for name in names[enough] if name != UNSURE}
     if len(counted) < 2:
@@ -179,14 +169,6 @@ def _length_name(low: int, high: int) -> str:
     if low == high:
         return f"{low} word" if low == 1 else f"{low} words"
     return f"{low}-{high} words"
-
-
-@cache
-def _language_identifier() -> Any:
-    """Return the identifier of all languages; its model takes seconds to load."""
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
 def _weigh_terms(texts: Sequence[str]) -> "tuple[list[str], csr_matrix]":
