@@ -21,7 +21,7 @@ from flows.project import Project, check_space, only_one, open_project
 from flows.promotion import finish_promotions, offer, set_baseline
 from flows.publish import publish
 from tasks import stages
-from tasks.build import build, clean_rows
+from tasks.build import augment_rows, build, clean_rows
 from tasks.data.rows import values
 from tasks.data.snapshot import read_table
 from tasks.errors import RatchetError
@@ -163,8 +163,12 @@ def profile(project: Project, contender: Contender, outcome: Outcome) -> Profile
 
 
 def cleaning(project: Project, contender: Contender, outcome: Outcome) -> tuple[StepReport, ...]:
-    """Return what the contender's cleaning steps did to the training rows; they are stored already."""
-    return clean_rows(project.store, outcome.snapshot, contender.recipe.clean).reports
+    """Return what the contender's cleaning and augmentation did to the training rows; it is stored already."""
+    recipe, snapshot = contender.recipe, outcome.snapshot
+    rows = clean_rows(project.store, snapshot, recipe.clean)
+    if recipe.augment:
+        rows = augment_rows(project.store, rows, snapshot, recipe.augment, recipe.train.seed)
+    return rows.reports
 
 
 def reference(project: Project, alias: str) -> VersionRecord:

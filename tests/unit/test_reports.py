@@ -121,7 +121,10 @@ def full(tmp_path):
         cards=cards,
         changed=("clean", "compress"),
         trials=(LeverTrial("<i>lever</i>", "compress", True, verdict, model, cards["candidate"], 0.25, 12.0),),
-        cleaning=(StepReport("exact_duplicates", 80, 75, 0, ("jane@shop.example", "2", "3", "the fourth")),),
+        cleaning=(
+            StepReport("exact_duplicates", 80, 75, 0, ("jane@shop.example", "2", "3", "the fourth")),
+            StepReport("typos", 75, 90, 0, left_out={"near <an> evaluation row": 4}),
+        ),
         checks=ValidationReport(
             True, 7, (Failure("max_pii_share", "warn", "3 of 80 <rows>", ("r1",)),), "docs/index.html"
         ),
@@ -195,7 +198,8 @@ def test_a_full_report_shows_it_all(full, history, tmp_path):
              "ece (lower is better)", "f1[a]",
              "What the gate tested", "Slices", "had right", "What changed", "train.epochs", "rested: clearly worse",
              "So far", "What levers were worth", "Speed and cost in detail", "cold start", "39.5/s",
-             "Where the time goes", "Arithmetic bounds it.", "Training data", "Data checks",
+             "Where the time goes", "Arithmetic bounds it.", "Training data",
+             "4: near &lt;an&gt; evaluation row", "Data checks",
              "Where the numbers come from")  # fmt: skip
     positions = [html.index(text) for text in shown]
     assert tags.count("svg") == 10
