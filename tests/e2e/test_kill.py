@@ -69,8 +69,7 @@ def turn(spec: Path) -> Outcome:
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path, prefect_api: str) -> Path:
     """A project with its baseline, whose next iteration trains for some seconds and is promoted."""
-    path = make_project(tmp_path_factory.mktemp("kill"), tiny_base, levers=[{"name": "retrain", "train": LONG}],
-                        benchmark={"samples": 50, "blocks": 5, "threads": 1})  # fmt: skip
+    path = make_project(tmp_path_factory.mktemp("kill"), tiny_base, levers=[{"name": "retrain", "train": LONG}])
     assert turn(path).result == "baseline"
     return path
 
