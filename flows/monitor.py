@@ -18,7 +18,7 @@ from feedback.records import PredictionRow
 from flows.events import emit_drift
 from flows.project import Project, open_project
 from monitoring.drift import DriftReport, drift_alert, measure_drift
-from tasks.data.scrub import scrub_text
+from tasks.data.cleaning.scrub import scrub_text
 from tasks.errors import ReviewError
 from tasks.registry import CHAMPION, Version
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from flows.project import Project
-from tasks.data.validate import ValidationReport
+from tasks.data.checking.validate import ValidationReport
 from tasks.measure.gate.evidence import Claim
 from tasks.measure.profiling.profile import Profile
 from tasks.records import (

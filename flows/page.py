@@ -26,7 +26,7 @@ from flows.reports import (
     slices,
     test_rows,
 )
-from tasks.data.scrub import scrub_text
+from tasks.data.cleaning.scrub import scrub_text
 from tasks.levers import CLAIMS, gain_per_minute
 from tasks.records import Interval, StepReport
 

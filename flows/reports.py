@@ -10,8 +10,8 @@ from typing import Any
 
 from flows.budget import advice
 from flows.outcome import Outcome
+from tasks.data.cleaning.scrub import scrub_text
 from tasks.data.rows import values
-from tasks.data.scrub import scrub_text
 from tasks.measure.gate.comparisons import ALARM, RATIOS
 from tasks.measure.quality.scores import read_scores
 from tasks.records import Interval, Scorecard, Test, Verdict

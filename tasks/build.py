@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from serving.predictors import file_sha256
 from tasks.compress.pipeline import compress_pass
-from tasks.data.augment import augment
-from tasks.data.clean import clean
+from tasks.data.augmentation.augment import augment
+from tasks.data.checking.validate import ValidateSpec, ValidationReport, validate
+from tasks.data.cleaning.clean import clean
+from tasks.data.reading.sources import read_source
 from tasks.data.rows import make_rows, values
 from tasks.data.snapshot import make_snapshot_table, read_table, write_table
-from tasks.data.sources import read_source
 from tasks.data.split import assign_feedback_splits, assign_splits, check_leakage
-from tasks.data.validate import ValidateSpec, ValidationReport, validate
 from tasks.measure.machine import describe_machine
 from tasks.measure.profiling.profile import Profile
 from tasks.measure.profiling.profile import profile as profile_calls

@@ -35,7 +35,8 @@ class StepReport:
     rows_out: int
     rows_changed: int
     examples: tuple[str, ...] = ()  # at most ten, PII already replaced
-    left_out: dict[str, int] = field(default_factory=dict)  # generated rows that were not kept, by reason
+    left_out: dict[str, int] = field(default_factory=dict)  # rows removed, or generated and not kept, by reason
+    parameters: dict[str, Any] = field(default_factory=dict)  # of the step, as the recipe has them
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Table:
     digest: str
     rows: int
     reports: tuple[StepReport, ...] = ()
+    removed_uri: str = ""  # Parquet: step, id, reason, duplicate_of of every removed row; empty where nothing ran
 
 
 @dataclass(frozen=True)

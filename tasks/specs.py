@@ -12,16 +12,16 @@ from pydantic.dataclasses import dataclass
 
 from tasks.compress.export import Onnx
 from tasks.compress.quantize import Int8Dynamic
-from tasks.data.augment import Dropout, Swap, Typos
-from tasks.data.clean import Conflicts, DropEmpty, Normalise, Scrub
-from tasks.data.dedup import ExactDuplicates, NearDuplicates
-from tasks.data.filter import Filter
-from tasks.data.keep_label import KeepLabel
-from tasks.data.paraphrase import Paraphrase
-from tasks.data.rebalance import Rebalance
-from tasks.data.slots import SwapSlots
-from tasks.data.sources import FileSource, HubSource, SqlSource
-from tasks.data.validate import ValidateSpec
+from tasks.data.augmentation.augment import Dropout, Swap, Typos
+from tasks.data.augmentation.keep_label import KeepLabel
+from tasks.data.augmentation.paraphrase import Paraphrase
+from tasks.data.augmentation.rebalance import Rebalance
+from tasks.data.augmentation.slots import SwapSlots
+from tasks.data.checking.validate import ValidateSpec
+from tasks.data.cleaning.clean import Conflicts, DropEmpty, Normalise, Scrub
+from tasks.data.cleaning.dedup import ExactDuplicates, NearDuplicates
+from tasks.data.cleaning.filter import Filter
+from tasks.data.reading.sources import FileSource, HubSource, SqlSource
 from tasks.measure.quality.metrics import check_metric
 from tasks.train.finetune import FineTune
 
@@ -108,6 +108,8 @@ class DataSpec:
     text: str = "text"
     target: str = "label"
     slices: tuple[str, ...] = ()
+    time: str = ""  # the column that says when a row came into being, where there is one
+    group: str = ""  # the column of the user or session whose rows stay in one split, where there is one
     out_of_scope: str = ""  # the target of rows that no label fits, where there are such rows
     split: SplitSpec = field(default_factory=SplitSpec)
     leakage: Literal["refuse", "drop"] = "refuse"

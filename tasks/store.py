@@ -30,18 +30,15 @@ RECORD = "record.json"
 FULL_DISK = (os.strerror(errno.ENOSPC), "disk is full")  # what Rust, C++ and SQLite say instead of raising OSError
 CODE = {  # the code that decides what a stage makes; a change of it changes the stage's keys
     "snapshot": ["data/split.py", "data/snapshot.py", "data/similarity.py"],
-    "check": ["data/validate.py", "data/similarity.py", "data/scrub.py", "data/pii.py"],
-    "clean": [
-        *("data/clean.py", "data/dedup.py", "data/similarity.py", "data/scrub.py", "data/pii.py", "data/filter.py"),
-        "data/language.py",
-    ],
-    "augment": [
-        *("data/augment.py", "data/rebalance.py", "data/slots.py", "data/paraphrase.py", "data/chat.py"),
-        *("data/keep_label.py", "data/scrub.py", "data/pii.py", "data/similarity.py"),
-    ],
+    "check": ["data/checking", "data/similarity.py", "data/cleaning/scrub.py", "data/cleaning/pii.py"],
+    "clean": ["data/cleaning", "data/similarity.py"],
+    "augment": ["data/augmentation", "data/cleaning/scrub.py", "data/cleaning/pii.py", "data/similarity.py"],
     "fit": ["train"],
     "compress": ["compress"],
-    "slices": ["measure/quality/slices.py", "data/language.py", "data/similarity.py", "data/scrub.py", "data/pii.py"],
+    "slices": [
+        *("measure/quality/slices.py", "data/cleaning/language.py", "data/similarity.py", "data/cleaning/scrub.py"),
+        "data/cleaning/pii.py",
+    ],
     "score": ["measure/quality", "../serving/predictors.py"],
     "benchmark": ["measure/speed", "../serving/predictors.py"],
     "profile": ["measure/profiling", "../serving/predictors.py"],

@@ -2,6 +2,10 @@
 
 `split` is empty until a split is named or drawn; `target` is a label for a classifier, an answer for a generator. Reads
 no files and judges no content.
+
+Columns of provenance may stand beside them, "" where a row has none: `line` is the row's place in its source ("12"),
+`time` when it came into being (ISO 8601 in UTC, so that text order is time order), `group` who or what it belongs to
+(a user, a session), whose rows stay in one split.
 """
 
 import re
@@ -12,6 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 COLUMNS = ("id", "text", "target", "split", "source")
+PROVENANCE = ("line", "time", "group")
 SPLITS = ("train", "valid", "select", "golden")
 
 _UNSAFE = re.compile("[\x00\ud800-\udfff]")  # Arrow and tokenizers refuse them, databases cut text at NUL

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def make_snapshot_table(tables: "Sequence[pa.Table]", *, labelled: bool, out_of_scope: str = "") -> "pa.Table":
-    """Return the rows of all tables as one table, with every slice column of any of them ("" where a table has none).
+    """Return the rows of all tables as one table, with every further column of any of them ("" where a table has none).
 
     `out_of_scope` is the target of rows that no label fits: `select` and `golden` may have it although train does not.
 
@@ -33,8 +33,8 @@ def make_snapshot_table(tables: "Sequence[pa.Table]", *, labelled: bool, out_of_
     """
     import pyarrow as pa
 
-    slices = dict.fromkeys(name for table in tables for name in table.column_names if name not in COLUMNS)
-    table = pa.concat_tables([_with_columns(table, (*COLUMNS, *slices)) for table in tables])
+    further = dict.fromkeys(name for table in tables for name in table.column_names if name not in COLUMNS)
+    table = pa.concat_tables([_with_columns(table, (*COLUMNS, *further)) for table in tables])
     _check_splits(table)
     _check_ids(table)
     if labelled:

@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from tasks.data.cleaning.scrub import scrub_text
 from tasks.data.rows import keep, shorten, values, with_values
-from tasks.data.scrub import scrub_text
 from tasks.data.similarity import THRESHOLD, find_similar, near_duplicate_clusters, text_key
 from tasks.errors import DataError, LeakageError
 

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from tasks.data.reading.sources import FileSource, HubSource, SqlSource, read_source
 from tasks.data.rows import values
 from tasks.data.snapshot import read_table, write_table
-from tasks.data.sources import FileSource, HubSource, SqlSource, read_source
 from tasks.errors import DataError, SpecError
 
 CSV = 'text,label,channel\n"my card, please",card,chat\nhello,greeting,mail\n'

@@ -11,8 +11,8 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.context import FlowRunContext
 
 from tasks import stages
-from tasks.data.clean import DropEmpty, Normalise
-from tasks.data.sources import FileSource
+from tasks.data.cleaning.clean import DropEmpty, Normalise
+from tasks.data.reading.sources import FileSource
 from tasks.records import Snapshot, Table
 from tasks.specs import DataSpec
 from tasks.store import Store

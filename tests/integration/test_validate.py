@@ -5,8 +5,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from tasks.data.checking.validate import ValidateSpec, ValidationReport, validate
 from tasks.data.rows import make_rows, with_values
-from tasks.data.validate import ValidateSpec, ValidationReport, validate
 from tasks.errors import DataError
 
 # Great Expectations 1.24 imports modules of the standard library that are deprecated.

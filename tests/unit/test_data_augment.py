@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.data.augment import EMPTY, PROTECTED, REPEATED, Dropout, Swap, Typos, augment, rewrite
-from tasks.data.rebalance import Rebalance
+from tasks.data.augmentation.augment import EMPTY, PROTECTED, REPEATED, Dropout, Swap, Typos, augment, rewrite
+from tasks.data.augmentation.rebalance import Rebalance
+from tasks.data.augmentation.slots import NO_TEMPLATE, SwapSlots
 from tasks.data.rows import mend_text, values
 from tasks.data.similarity import text_key
-from tasks.data.slots import NO_TEMPLATE, SwapSlots
 from tests.unit.data_rows import rows
 
 TEXTS = [f"where is the card that I ordered {number} days ago" for number in range(60)]

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.data.clean import Conflicts, DropEmpty, Normalise, Scrub, apply, clean, normalise_text
-from tasks.data.dedup import ExactDuplicates, NearDuplicates
-from tasks.data.filter import Filter
+from tasks.data.cleaning.clean import Conflicts, DropEmpty, Normalise, Scrub, apply, clean, normalise_text
+from tasks.data.cleaning.dedup import ExactDuplicates, NearDuplicates
+from tasks.data.cleaning.filter import Filter
 from tasks.data.rows import mend_text, values
 from tasks.data.similarity import text_key
 from tasks.errors import DataError

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from tasks.data.clean import apply, clean
-from tasks.data.filter import MIN_LINE_TEXTS, Filter, filter_texts
-from tasks.data.language import LANGUAGES, UNSURE, count_words, load_identifier, tell_languages
+from tasks.data.cleaning.clean import apply, clean
+from tasks.data.cleaning.filter import MIN_LINE_TEXTS, Filter, filter_texts
+from tasks.data.cleaning.language import LANGUAGES, UNSURE, count_words, load_identifier, tell_languages
 from tasks.data.rows import values
 from tasks.errors import DataError
 from tasks.specs import CleanStep

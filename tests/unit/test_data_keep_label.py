@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from tasks.data.augment import Dropout, Given, Swap, augment
-from tasks.data.keep_label import OTHER_LABEL, KeepLabel
-from tasks.data.rebalance import Rebalance
+from tasks.data.augmentation.augment import Dropout, Given, Swap, augment
+from tasks.data.augmentation.keep_label import OTHER_LABEL, KeepLabel
+from tasks.data.augmentation.rebalance import Rebalance
 from tasks.data.rows import values
 from tasks.specs import Recipe
 from tests.unit.data_rows import rows
@@ -89,8 +89,8 @@ def test_too_little_to_teach_from_drops_nothing_and_raises_nothing(pairs: list[t
 
 
 def test_a_label_that_the_teacher_was_not_taught_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tasks.data import keep_label
-    from tasks.data.augment import propose
+    from tasks.data.augmentation import keep_label
+    from tasks.data.augmentation.augment import propose
 
     monkeypatch.setattr(keep_label, "_MAX_ROWS", 40)
     originals = [{"id": str(at), "text": text, "target": target} for at, (text, target) in enumerate(messages(200))]

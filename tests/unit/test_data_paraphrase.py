@@ -11,9 +11,9 @@ import pytest
 from pydantic import ValidationError
 
 import tasks.build
-from tasks.data.augment import REPEATED, Swap, augment
-from tasks.data.chat import BUDGET_SPENT
-from tasks.data.paraphrase import NONSENSE, Paraphrase
+from tasks.data.augmentation.augment import REPEATED, Swap, augment
+from tasks.data.augmentation.chat import BUDGET_SPENT
+from tasks.data.augmentation.paraphrase import NONSENSE, Paraphrase
 from tasks.data.rows import make_rows, values
 from tasks.data.snapshot import write_table
 from tasks.errors import DataError
@@ -179,7 +179,7 @@ def test_what_fails_once_is_tried_again(stub: Stub, status: int) -> None:
 
 def test_waits_double_and_obey_the_endpoint(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
-    monkeypatch.setattr("tasks.data.chat.time.sleep", waits.append)
+    monkeypatch.setattr("tasks.data.augmentation.chat.time.sleep", waits.append)
     after = iter(["", "30", "3600", "Wed, 21 Oct 2015 07:28:00 GMT"])
     stub.answer = lambda *_: (429, b"", {"retry-after": next(after, "")})
     with pytest.raises(DataError, match=r"no usable answer for 1 of 1 rows \(no answer \(status 429\): 1\)"):

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.data.pii import IBAN_CHARS, is_card_number, is_iban
-from tasks.data.scrub import has_pii, scrub_text
+from tasks.data.cleaning.pii import IBAN_CHARS, is_card_number, is_iban
+from tasks.data.cleaning.scrub import has_pii, scrub_text
 
 IBANS = [  # published examples of each country's format, with and without letters
     "DE89370400440532013000", "GB82WEST12345698765432", "NO9386011117947", "BE68539007547034", "NL91ABNA0417164300",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.data.scrub import has_pii, scrub_text
+from tasks.data.cleaning.scrub import has_pii, scrub_text
 
 PHONES = [
     "call +44 20 7946 0958 now",

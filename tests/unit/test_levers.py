@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from tasks.compress.export import Onnx
 from tasks.compress.quantize import Int8Dynamic
-from tasks.data.augment import Typos
-from tasks.data.clean import DropEmpty
+from tasks.data.augmentation.augment import Typos
+from tasks.data.cleaning.clean import DropEmpty
 from tasks.levers import CLAIMS, STAGES, Plan, Try, gain_per_minute, in_order, plan_levers, pull, stage_of
 from tasks.specs import Lever, Recipe
 from tasks.train.finetune import FineTune

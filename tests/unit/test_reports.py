@@ -32,8 +32,8 @@ from flows.reports import (
 from serving.predictors import file_sha256
 from tasks.compress.export import Onnx
 from tasks.compress.quantize import Int8Dynamic
-from tasks.data.clean import DropEmpty
-from tasks.data.validate import Failure, ValidationReport
+from tasks.data.checking.validate import Failure, ValidationReport
+from tasks.data.cleaning.clean import DropEmpty
 from tasks.errors import RegistryError
 from tasks.measure.gate.comparisons import COST_GAIN, QUALITY_KEPT
 from tasks.measure.profiling.profile import Operator, Profile

@@ -267,7 +267,7 @@ def test_a_long_hostile_text_takes_a_moment(kind):
 
 
 def test_training_and_testing_share_no_generator_and_nothing_heavy_is_loaded():
-    loaded = "{'tasks.data.augment', 'numpy', 'scipy'} & set(sys.modules)"
+    loaded = "{'tasks.data.augmentation.augment', 'numpy', 'scipy'} & set(sys.modules)"
     code = f"import sys, tasks.measure.quality.robustness; print({loaded})"
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)

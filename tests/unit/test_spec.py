@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 import flows
 from flows.spec import DEFAULT_FILE, Spec, json_schema, read_spec
 from tasks.compress.quantize import Int8Dynamic
-from tasks.data.augment import Typos
+from tasks.data.augmentation.augment import Typos
 from tasks.errors import SpecError
 
 TEMPLATE = Path(flows.__file__).parent / "templates" / DEFAULT_FILE

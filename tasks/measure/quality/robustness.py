@@ -2,7 +2,7 @@
 
 What a text becomes follows from the text, the kind and the seed alone, so every model is asked the same. Digits, e-mail
 addresses, URLs and placeholders stay as they are. It scores nothing, and shares no code with the typos that training
-may learn (`tasks.data.augment`): a model that has learned a generator's habits would pass that generator's own test.
+may learn (`augmentation`): a model that has learned a generator's habits would pass that generator's own test.
 """
 
 import hashlib

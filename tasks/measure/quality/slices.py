@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.data.language import UNSPACED, UNSURE, count_words, tell_languages
-from tasks.data.scrub import scrub_text
+from tasks.data.cleaning.language import UNSPACED, UNSURE, count_words, tell_languages
+from tasks.data.cleaning.scrub import scrub_text
 from tasks.data.similarity import text_key
 from tasks.errors import DataError
 
@@ -117,7 +117,7 @@ def language_masks(texts: Sequence[str]) -> Masks:
     """Return a mask for every language, named by its ISO 639 code as `language=en`, and `language=unsure` for the rest.
 
     They part the rows. A language counts when `MIN_LANGUAGE_SHARE` of the rows, and `MIN_LANGUAGE_ROWS`, are told to be
-    in it (`tasks.data.language`); all other rows, such as short ones, are unsure. Empty where fewer than two languages
+    in it (`cleaning.language`); all other rows, such as short ones, are unsure. Empty where fewer than two languages
     count.
     """
     languages = tell_languages(texts)

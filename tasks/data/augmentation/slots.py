@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic.dataclasses import dataclass
 
-from tasks.data.augment import Given, Made, Share, chance, propose
+from tasks.data.augmentation.augment import Given, Made, Share, chance, propose
 
 _PARTNERS = 50  # texts of the same class and length that are looked at for one row
 NO_TEMPLATE = "no text of its class has the same template"

@@ -1,7 +1,7 @@
 """Cleaning: named steps, each a pure function on a table of rows that says what it changed and removed.
 
 Only training rows are cleaned; evaluation rows pass through as they came, since production text is not cleaned either.
-Steps against duplicates are in `tasks.data.dedup`, the one against unfit rows is in `tasks.data.filter`. Nothing here
+Steps against duplicates are in `dedup`, the one against unfit rows is in `filter`. Nothing here
 learns from data or judges a label by its text.
 """
 
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from tasks.data.cleaning.scrub import scrub_text
 from tasks.data.rows import keep, shorten, training_mask, values, with_values
-from tasks.data.scrub import scrub_text
 from tasks.data.similarity import text_key
 from tasks.errors import DataError
 

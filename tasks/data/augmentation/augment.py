@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from tasks.data.cleaning.scrub import scrub_text
 from tasks.data.rows import keep, make_rows, shorten, training_mask
-from tasks.data.scrub import scrub_text
 from tasks.data.similarity import find_similar, text_key
 
 if TYPE_CHECKING:

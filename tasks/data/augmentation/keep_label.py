@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.data.augment import Given, Made, Row, propose
+from tasks.data.augmentation.augment import Given, Made, Row, propose
 
 OTHER_LABEL = "the teacher is sure of another label"
 

@@ -1,4 +1,4 @@
-"""Personal data in text, replaced by typed placeholders: e-mail, phone and all that `tasks.data.pii` finds.
+"""Personal data in text, replaced by typed placeholders: e-mail, phone and all that `pii` finds.
 
 Used on training rows and wherever a report shows text. It knows no names, and prefers to leave an order number or an
 amount alone to replacing it.
@@ -7,7 +7,7 @@ amount alone to replacing it.
 import re
 from collections.abc import Iterable
 
-from tasks.data.pii import Span, find_cards, find_ibans, find_ip_addresses, find_secret_urls
+from tasks.data.cleaning.pii import Span, find_cards, find_ibans, find_ip_addresses, find_secret_urls
 
 EMAIL = "<EMAIL>"
 PHONE = "<PHONE>"

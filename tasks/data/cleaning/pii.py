@@ -1,7 +1,7 @@
 """Where personal data with a form of its own stands in a text: IBANs, card numbers, IP addresses, URLs with secrets.
 
 A checksum, a parser or the name of a query key decides, not looks alone. It replaces nothing, and knows neither names,
-postal addresses, national identity numbers nor a secret in a URL's path; e-mail and phone are in `tasks.data.scrub`.
+postal addresses, national identity numbers nor a secret in a URL's path; e-mail and phone are in `scrub`.
 """
 
 import ipaddress

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.data.clean import apply, remove
+from tasks.data.cleaning.clean import apply, remove
 from tasks.data.rows import values
 from tasks.data.similarity import near_duplicate_clusters, text_key
 

@@ -1,6 +1,6 @@
 """Reading the wanted columns of one file, dataset split or query, with the place of every record for messages.
 
-Values stay as the format gives them; making them text is `tasks.data.sources`' part. The one module that knows CSV,
+Values stay as the format gives them; making them text is `sources`' part. The one module that knows CSV,
 JSON lines, Hugging Face `datasets` and SQLAlchemy.
 """
 

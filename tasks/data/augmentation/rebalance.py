@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.data.augment import Given, Made, Row, Share, chance, propose
+from tasks.data.augmentation.augment import Given, Made, Row, Share, chance, propose
 
 
 @dataclass(frozen=True, config={"extra": "forbid"})

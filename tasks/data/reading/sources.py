@@ -1,6 +1,6 @@
 """Where rows come from: files, Hugging Face datasets and SQL queries, all into one table of strings.
 
-Parsing is in `tasks.data.readers`; here values become text, rows get their ids, and what cannot be used is refused with
+Parsing is in `readers`; here values become text, rows get their ids, and what cannot be used is refused with
 file, row, column and mend. It draws no splits and cleans nothing beyond what storage demands.
 """
 
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from tasks.data.readers import Columns, Part, read_file, read_hub, read_sql
-from tasks.data.rows import COLUMNS, make_rows, mend_text, shorten
-from tasks.data.scrub import scrub_text
+from tasks.data.cleaning.scrub import scrub_text
+from tasks.data.reading.readers import Columns, Part, read_file, read_hub, read_sql
+from tasks.data.rows import COLUMNS, PROVENANCE, make_rows, mend_text, shorten
 from tasks.errors import DataError, SpecError
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def read_source(
     Raises:
         DataError: the source cannot be read, lacks a column, is empty, or a row cannot be used.
     """
-    if taken := sorted(set(slices) & set(COLUMNS)):
+    if taken := sorted(set(slices) & {*COLUMNS, *PROVENANCE}):
         raise SpecError(f"data.slices: {taken[0]!r} is a name that Ratchet uses itself; rename that column")
     columns = Columns(text, target, tuple(slices))
     rows: list[Row] = []

@@ -15,8 +15,8 @@ from urllib.parse import unquote, urlsplit
 import pydantic
 from pydantic import Field
 
+from tasks.data.cleaning.scrub import has_pii
 from tasks.data.rows import SPLITS, shorten, values
-from tasks.data.scrub import has_pii
 from tasks.data.similarity import text_key
 from tasks.errors import DataError
 

@@ -1,7 +1,7 @@
 """Paraphrases of training rows, asked of any OpenAI-compatible chat endpoint; nobody is asked unless a recipe lists it.
 
-Personal data is replaced before a text is sent (`tasks.data.scrub`) and in what comes back. Nothing is kept but the
-stage's rows. How the endpoint is spoken to is in `tasks.data.chat`; whether a paraphrase still has its label is not
+Personal data is replaced before a text is sent (`scrub`) and in what comes back. Nothing is kept but the
+stage's rows. How the endpoint is spoken to is in `chat`; whether a paraphrase still has its label is not
 judged here: list `keep_label` after it.
 """
 
@@ -15,10 +15,10 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.data.augment import Given, Made, Row, Share, chance, propose
-from tasks.data.chat import BUDGET_SPENT, Chat, complete, open_chat
+from tasks.data.augmentation.augment import Given, Made, Row, Share, chance, propose
+from tasks.data.augmentation.chat import BUDGET_SPENT, Chat, complete, open_chat
+from tasks.data.cleaning.scrub import scrub_text
 from tasks.data.rows import mend_text
-from tasks.data.scrub import scrub_text
 from tasks.data.similarity import text_key
 from tasks.errors import DataError
 

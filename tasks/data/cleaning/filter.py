@@ -1,6 +1,6 @@
 """The cleaning step that removes rows no model should learn from: too short, too long, foreign, boilerplate.
 
-It goes by the form of the text alone; duplicates are `tasks.data.dedup`'s matter, and a text that fits no label is not
+It goes by the form of the text alone; duplicates are `dedup`'s matter, and a text that fits no label is not
 told here.
 """
 
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from tasks.data.clean import apply, make_report
-from tasks.data.language import LANGUAGES, UNSURE, count_words, tell_languages
+from tasks.data.cleaning.clean import apply, make_report
+from tasks.data.cleaning.language import LANGUAGES, UNSURE, count_words, tell_languages
+from tasks.data.cleaning.scrub import scrub_text
 from tasks.data.rows import keep, shorten, values, with_values
-from tasks.data.scrub import scrub_text
 from tasks.data.similarity import text_key
 
 if TYPE_CHECKING:

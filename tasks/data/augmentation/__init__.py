@@ -1,0 +1,1 @@
+"""New training rows made from old ones, each with its provenance."""

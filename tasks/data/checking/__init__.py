@@ -1,0 +1,1 @@
+"""The guard: what a snapshot must keep to before anything is trained on it."""

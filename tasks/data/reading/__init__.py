@@ -1,0 +1,1 @@
+"""From files, datasets and databases to one table of rows."""
