@@ -165,7 +165,7 @@ def profile(project: Project, contender: Contender, outcome: Outcome) -> Profile
 def cleaning(project: Project, contender: Contender, outcome: Outcome) -> tuple[StepReport, ...]:
     """Return what the contender's cleaning and augmentation did to the training rows; it is stored already."""
     recipe, snapshot = contender.recipe, outcome.snapshot
-    rows = clean_rows(project.store, snapshot, recipe.clean)
+    rows = clean_rows(project.store, snapshot, recipe.clean, recipe.max_removed)
     if recipe.augment:
         rows = augment_rows(project.store, rows, snapshot, recipe.augment, recipe.train.seed)
     return rows.reports

@@ -14,7 +14,7 @@ from serving.predictors import file_sha256
 from tasks.compress.pipeline import compress_pass
 from tasks.data.augmentation.augment import augment
 from tasks.data.checking.validate import ValidateSpec, ValidationReport, validate
-from tasks.data.cleaning.clean import clean
+from tasks.data.cleaning.clean import MAX_REMOVED_SHARE, clean
 from tasks.data.reading.sources import read_source
 from tasks.data.rows import make_rows, values
 from tasks.data.snapshot import make_snapshot_table, read_table, write_table
@@ -144,15 +144,23 @@ def check(store: Store, snapshot: Snapshot, spec: ValidateSpec) -> ValidationRep
     return store.build("check", cache_key("check", snapshot, spec), ValidationReport, make)
 
 
-def clean_rows(store: Store, snapshot: Snapshot, steps: Sequence[CleanStep]) -> Table:
-    """Return the training rows after the cleaning steps; evaluation rows are never cleaned."""
+def clean_rows(
+    store: Store, snapshot: Snapshot, steps: Sequence[CleanStep], max_removed: float = MAX_REMOVED_SHARE
+) -> Table:
+    """Return the training rows after the cleaning steps; evaluation rows are never cleaned.
+
+    Raises:
+        DataError: a step would remove more than the share `max_removed` of the rows.
+    """
 
     def make(folder: Path) -> Table:
-        rows, reports = clean(read_split(snapshot, "train"), steps)
-        digest = write_table(rows, folder / "rows.parquet")
-        return Table(str(folder / "rows.parquet"), digest, rows.num_rows, tuple(reports))
+        done = clean(read_split(snapshot, "train"), steps, store.memory("clean"), max_removed)
+        digest = write_table(done.table, folder / "rows.parquet")
+        write_table(done.removed, folder / "removed.parquet")
+        uri, removed = str(folder / "rows.parquet"), str(folder / "removed.parquet")
+        return Table(uri, digest, done.table.num_rows, tuple(done.reports), removed)
 
-    return store.build("clean", cache_key("clean", snapshot, steps), Table, make)
+    return store.build("clean", cache_key("clean", snapshot, steps, max_removed), Table, make)
 
 
 def augment_rows(store: Store, rows: Table, snapshot: Snapshot, methods: Sequence[AugmentMethod], seed: int) -> Table:
@@ -220,7 +228,7 @@ class Measuring(Protocol):
 
 def build(stages: Stages, store: Store, recipe: Recipe, snapshot: Snapshot) -> Candidate:
     """Return the model that the recipe makes of the snapshot, whatever of it is stored already reused."""
-    rows = stages.clean_rows(store, snapshot, recipe.clean)
+    rows = stages.clean_rows(store, snapshot, recipe.clean, recipe.max_removed)
     if recipe.augment:
         rows = stages.augment_rows(store, rows, snapshot, recipe.augment, recipe.train.seed)
     candidate: Candidate = stages.fit(store, rows, snapshot, recipe.base, recipe.train)

@@ -137,6 +137,7 @@ class Recipe:
 
     base: str = "minilm"
     clean: tuple[CleanStep, ...] = ()
+    max_removed: Annotated[float, Field(gt=0, le=1)] = 0.5  # the share of rows that one cleaning step may remove
     augment: AugmentMethods = ()
     train: FineTune = field(default_factory=FineTune)
     compress: CompressPasses = ()

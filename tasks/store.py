@@ -28,17 +28,16 @@ log = logging.getLogger(__name__)
 
 RECORD = "record.json"
 FULL_DISK = (os.strerror(errno.ENOSPC), "disk is full")  # what Rust, C++ and SQLite say instead of raising OSError
+SIMILARITY = ("data/similarity.py", "data/shingles.py")
+PERSONAL = ("data/cleaning/scrub.py", "data/cleaning/pii.py")
 CODE = {  # the code that decides what a stage makes; a change of it changes the stage's keys
-    "snapshot": ["data/split.py", "data/snapshot.py", "data/similarity.py"],
-    "check": ["data/checking", "data/similarity.py", "data/cleaning/scrub.py", "data/cleaning/pii.py"],
-    "clean": ["data/cleaning", "data/similarity.py"],
-    "augment": ["data/augmentation", "data/cleaning/scrub.py", "data/cleaning/pii.py", "data/similarity.py"],
+    "snapshot": ["data/split.py", "data/snapshot.py", *SIMILARITY],
+    "check": ["data/checking", *SIMILARITY, *PERSONAL],
+    "clean": ["data/cleaning", *SIMILARITY],
+    "augment": ["data/augmentation", *PERSONAL, *SIMILARITY],
     "fit": ["train"],
     "compress": ["compress"],
-    "slices": [
-        *("measure/quality/slices.py", "data/cleaning/language.py", "data/similarity.py", "data/cleaning/scrub.py"),
-        "data/cleaning/pii.py",
-    ],
+    "slices": ["measure/quality/slices.py", "data/cleaning/language.py", *SIMILARITY, *PERSONAL],
     "score": ["measure/quality", "../serving/predictors.py"],
     "benchmark": ["measure/speed", "../serving/predictors.py"],
     "profile": ["measure/profiling", "../serving/predictors.py"],
@@ -55,6 +54,10 @@ class Store:
     def folder(self, stage: str, key: str) -> Path:
         """Return where a stage keeps what it made under the key."""
         return Path(self.root) / stage / key
+
+    def memory(self, stage: str) -> Path:
+        """Return where a stage may keep what single texts come to, which holds while its code stays as it is."""
+        return Path(self.root) / "texts" / f"{stage}-{code_digest(stage)[:16]}"
 
     def build(self, stage: str, key: str, kind: type[T], make: Callable[[Path], T]) -> T:
         """Return the record stored under the key, made by `make` in the given folder where there is none yet.

@@ -1,168 +1,159 @@
-"""Which texts are equal or nearly so: MinHash LSH and prefix filtering propose pairs, exact Jaccard similarity decides.
+"""Which texts are equal or nearly so: MinHash LSH proposes pairs, exact Jaccard similarity decides.
 
 Similarity is the Jaccard index of the sets of character 3-grams of the normalised texts (Broder 1997, "On the
 resemblance and containment of documents"): 1 for texts equal but for case, width and white space. It knows no meaning:
-paraphrases are not near duplicates.
+paraphrases are not near duplicates. All work is on arrays and in blocks, for a million texts and more.
 """
 
-import math
-import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-SHINGLE_CHARS = 3
+from tasks.data.shingles import find_bands, first_rows, number_keys, shingle_sets, text_key
+from tasks.data.text_pass import as_array
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+__all__ = ["THRESHOLD", "find_similar", "near_duplicate_clusters", "text_key"]
+
 THRESHOLD = 0.9
 
-_SIGNATURE_SLOTS = 256
-_MISSED_SHARE = 1e-4  # of the pairs exactly at the threshold that LSH may fail to propose
-_SEED = 7
-_SHARED_SHINGLES = 3  # of the rarest, that a pair must have in common to be compared
-_MAX_LINKS = 20  # rows of one cluster that stand for all of it behind one shingle, so that big clusters cost no squares
+_ALL_PAIRS = 32  # texts of one bucket up to which all of its pairs are compared
+_WINDOW_PAIRS = 1_000_000  # of one band, at most, in bigger buckets
+_MIN_WINDOW = 4
+_SHIFTS = (1, 2, 3)  # the bands, counted from a big bucket's own, by which it is ordered
+_BLOCK = 100_000  # pairs compared at a time
+
+Pairs = "tuple[np.ndarray, np.ndarray]"
 
 
-def text_key(text: str) -> str:
-    """Return the text as duplicates are told: NFKC, case folded, white space collapsed."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-
-
-def near_duplicate_clusters(texts: Sequence[str], threshold: float = THRESHOLD) -> list[int]:
+def near_duplicate_clusters(
+    texts: "Sequence[str] | pa.ChunkedArray", threshold: float = THRESHOLD, memory: Path | None = None
+) -> list[int]:
     """Return for each text the index of the first text of its cluster.
 
     Two texts share a cluster when their similarity, or that of a chain of texts between them, is at least `threshold`.
+    In buckets of thousands of lookalikes that are not similar enough, some pairs just above the threshold are missed.
+    `memory` is a folder where the texts' sketches are kept for later passes.
     """
-    keys = [text_key(text) for text in texts]
-    first: dict[str, int] = {}
-    for index, key in enumerate(keys):
-        first.setdefault(key, index)
-    suspects, sketches = _sketch(list(first), threshold)
-    parents = list(range(len(suspects)))
-    for bucket in _buckets(sketches, threshold):
-        _join_bucket(bucket, sketches, threshold, parents)
-    places = list(first.values())
-    joined = {places[suspect]: places[suspects[_root(parents, at)]] for at, suspect in enumerate(suspects)}
-    return [joined.get(first[key], first[key]) for key in keys]
+    import numpy as np
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    numbers, keys = number_keys(texts)
+    first = first_rows(numbers, len(keys))
+    left, right = _similar_pairs(keys, find_bands(keys, threshold, memory), threshold)
+    links = coo_matrix((np.ones(len(left), bool), (left, right)), shape=(len(keys), len(keys)))
+    count, labels = connected_components(links, directed=False)
+    heads = np.full(count, len(numbers), np.int64)
+    np.minimum.at(heads, labels, first)
+    clusters: list[int] = heads[labels][numbers].tolist()
+    return clusters
 
 
-def find_similar(texts: Sequence[str], among: Sequence[str], threshold: float = THRESHOLD) -> list[tuple[int, int]]:
-    """Return (index in `texts`, index in `among`) for each text that has a similar one there, with one such."""
-    suspects, sketches = _sketch([text_key(text) for text in (*among, *texts)], threshold)
-    found: dict[int, int] = {}
-    for bucket in _buckets(sketches, threshold):
-        index: dict[str, list[int]] = defaultdict(list)
-        for here in bucket:
-            if suspects[here] < len(among):
-                for shingle in sketches[here].rare:
-                    index[shingle].append(here)
-            elif here not in found:
-                for other in _candidates(index, sketches[here]):
-                    if _is_similar(sketches[here].shingles, sketches[other].shingles, threshold):
-                        found[here] = other
-                        break
-    return sorted((suspects[here] - len(among), suspects[match]) for here, match in found.items())
+def find_similar(
+    texts: "Sequence[str] | pa.ChunkedArray", among: "Sequence[str] | pa.ChunkedArray", threshold: float = THRESHOLD,
+    memory: Path | None = None,
+) -> list[tuple[int, int]]:  # fmt: skip
+    """Return (index in `texts`, index in `among`) for each text that has a similar one there, with the first such."""
+    import numpy as np
+    import pyarrow as pa
+
+    here, there = as_array(texts), as_array(among)
+    if not len(here) or not len(there):
+        return []
+    numbers, keys = number_keys(pa.chunked_array([*there.chunks, *here.chunks]))
+    mine, theirs = np.zeros(len(keys), bool), np.full(len(keys), len(numbers), np.int64)
+    mine[numbers[len(there) :]] = True
+    np.minimum.at(theirs, numbers[: len(there)], np.arange(len(there)))
+    bands = find_bands(keys, threshold, memory)
+    left, right = _similar_pairs(keys, bands, threshold, sides=(mine, theirs < len(numbers)))
+    match = theirs.copy()
+    for one, other in ((left, right), (right, left)):
+        np.minimum.at(match, one, theirs[other])
+    found = match[numbers[len(there) :]]
+    return [(int(at), int(found[at])) for at in np.flatnonzero(found < len(numbers))]
 
 
-class _Sketch(NamedTuple):
-    """What is compared of one text."""
+def _similar_pairs(
+    keys: "pa.ChunkedArray", bands: "np.ndarray", threshold: float, sides: "Pairs | None" = None
+) -> "Pairs":
+    """Return the pairs of keys, each once, that share a band and are similar; with `sides`, only pairs across them."""
+    import numpy as np
 
-    shingles: frozenset[str]
-    rare: list[str]  # those of them that fewest texts have
-    shared: int  # how many of `rare` a similar text has among its own
+    proposed = [np.empty(0, np.int64)]
+    for band in range(bands.shape[1]):
+        for low, high in _bucket_pairs(bands, band):
+            proposed.append(np.unique(_across(low, high, sides) if sides else low * len(bands) + high))
+    codes = np.unique(np.concatenate(proposed))
+    similar = [codes[start : start + _BLOCK] for start in range(0, len(codes), _BLOCK)]
+    codes = np.concatenate([np.empty(0, np.int64), *(_keep_similar(keys, block, threshold) for block in similar)])
+    return codes // max(1, len(keys)), codes % max(1, len(keys))
 
 
-def _sketch(keys: Sequence[str], threshold: float) -> tuple[list[int], list[_Sketch]]:
-    """Return the indices of the keys that may be similar to another one, ascending, and their sketches.
+def _across(low: "np.ndarray", high: "np.ndarray", sides: "Pairs") -> "np.ndarray":
+    """Return the codes of those pairs that have one key on each side."""
+    mine, theirs = sides
+    crossing = (mine[low] & theirs[high]) | (theirs[low] & mine[high])
+    codes: np.ndarray = low[crossing] * len(mine) + high[crossing]
+    return codes
 
-    The rare shingles are for prefix filtering, which tells texts of one template apart as MinHash cannot. Similar texts
-    share at least s = ceil(threshold * n) of n shingles, so at least k of the rarest n - s + k (Chaudhuri, Ganti and
-    Kaushik 2006, "A primitive operator for similarity joins in data cleaning").
+
+def _bucket_pairs(bands: "np.ndarray", band: int) -> "Iterator[Pairs]":
+    """Yield pairs (lower index, higher index) of keys that agree in a band: all, of a bucket too big those near it.
+
+    A big bucket holds many texts that look alike. It is ordered by further bands, so that the most alike ones stand
+    side by side, and only neighbours that share another band are proposed.
     """
-    sets = [frozenset(key[i : i + SHINGLE_CHARS] for i in range(max(1, len(key) - SHINGLE_CHARS + 1))) for key in keys]
-    suspects = _find_suspects(sets, threshold)
-    counts = Counter(chain.from_iterable(sets[suspect] for suspect in suspects))
-    sketches = []
-    for shingles in (sets[suspect] for suspect in suspects):
-        common = math.ceil(threshold * len(shingles) - 1e-9)
-        shared = min(_SHARED_SHINGLES, common)
-        rarest = sorted(shingles, key=lambda shingle: (counts[shingle], shingle))
-        sketches.append(_Sketch(shingles, rarest[: len(shingles) - common + shared], shared))
-    return suspects, sketches
+    import numpy as np
+
+    order = np.argsort(bands[:, band], kind="stable")
+    starts, sizes = _runs(bands[order, band])
+    small = np.repeat(sizes <= _ALL_PAIRS, sizes)
+    yield from _neighbours(order[small], np.repeat(starts, sizes)[small], _ALL_PAIRS)
+    big = order[~small]
+    if not len(big):
+        return
+    window = max(_MIN_WINDOW, _WINDOW_PAIRS // len(big))
+    count = bands.shape[1]
+    for shift in _SHIFTS:
+        further = [bands[big, (band + step * shift) % count] for step in (3, 2, 1, 0)]
+        rows = big[np.lexsort(further)]
+        for low, high in _neighbours(rows, bands[rows, band], window):
+            close = (bands[low] == bands[high]).sum(axis=1) > 1
+            yield low[close], high[close]
 
 
-def _find_suspects(sets: Sequence[frozenset[str]], threshold: float) -> list[int]:
-    """Return the indices, ascending, of the sets whose MinHash signature agrees with another one's in a band."""
-    from rensa import RMinHash, RMinHashLSH
+def _runs(ranked: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
+    """Return where runs of equal values start, and how long they are."""
+    import numpy as np
 
-    rows, bands = _band_shape(threshold)
-    signatures = RMinHash.digest_matrix_from_token_sets(sets, rows * bands, _SEED)
-    flags = RMinHashLSH(threshold, rows * bands, bands).query_duplicate_flags_matrix_one_shot(signatures)
-    return [index for index, flag in enumerate(flags) if flag]
+    starts = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]])) if len(ranked) else np.empty(0, int)
+    return starts, np.diff(np.append(starts, len(ranked)))
 
 
-def _is_similar(left: frozenset[str], right: frozenset[str], threshold: float) -> bool:
-    if min(len(left), len(right)) < threshold * max(len(left), len(right)):
-        return False
-    shared = len(left & right)
-    return shared >= threshold * (len(left) + len(right) - shared)
+def _neighbours(rows: "np.ndarray", buckets: "np.ndarray", window: int) -> "Iterator[Pairs]":
+    """Yield the pairs of rows at most `window` apart in the same bucket, those of each distance together."""
+    import numpy as np
+
+    for distance in range(1, min(window, len(rows) - 1) + 1):
+        same = np.flatnonzero(buckets[distance:] == buckets[:-distance])
+        if not len(same):
+            return
+        left, right = rows[same], rows[same + distance]
+        yield np.minimum(left, right), np.maximum(left, right)
 
 
-def _join_bucket(bucket: Sequence[int], sketches: Sequence[_Sketch], threshold: float, parents: list[int]) -> None:
-    """Join, in `parents`, the clusters of the similar texts of one bucket."""
-    index: dict[str, list[int]] = defaultdict(list)
-    links: Counter[tuple[str, int]] = Counter()
-    for here in bucket:
-        for other in _candidates(index, sketches[here]):
-            ends = _root(parents, here), _root(parents, other)
-            if ends[0] != ends[1] and _is_similar(sketches[here].shingles, sketches[other].shingles, threshold):
-                parents[max(ends)] = min(ends)
-        for shingle in sketches[here].rare:
-            link = shingle, _root(parents, here)
-            if links[link] < _MAX_LINKS:
-                links[link] += 1
-                index[shingle].append(here)
+def _keep_similar(keys: "pa.ChunkedArray", codes: "np.ndarray", threshold: float) -> "np.ndarray":
+    """Return the codes of the pairs whose Jaccard similarity is at least the threshold."""
+    import numpy as np
+    import pyarrow as pa
 
-
-def _candidates(index: Mapping[str, Sequence[int]], sketch: _Sketch) -> list[int]:
-    """Return who stands in the index behind enough of the sketch's rare shingles."""
-    counts = Counter(chain.from_iterable(index.get(shingle, ()) for shingle in sketch.rare))
-    return [other for other, count in counts.items() if count >= sketch.shared]
-
-
-def _root(parents: list[int], index: int) -> int:
-    while parents[index] != index:
-        parents[index] = parents[parents[index]]
-        index = parents[index]
-    return index
-
-
-def _buckets(sketches: Sequence[_Sketch], threshold: float) -> Iterator[tuple[int, ...]]:
-    """Yield the groups, of ascending indices, whose MinHash signatures agree in a band; each group once."""
-    from rensa import RMinHash
-
-    rows, bands = _band_shape(threshold)
-    sets = [sketch.shingles for sketch in sketches]
-    signatures = RMinHash.digest_matrix_from_token_sets(sets, rows * bands, _SEED).to_rows()
-    seen: set[tuple[int, ...]] = set()
-    for start in range(0, rows * bands, rows):
-        groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for index, signature in enumerate(signatures):
-            groups[tuple(signature[start : start + rows])].append(index)
-        for group in map(tuple, groups.values()):
-            if len(group) > 1 and group not in seen:
-                seen.add(group)
-                yield group
-
-
-def _band_shape(threshold: float) -> tuple[int, int]:
-    """Return (rows per band, bands): the most selective shape that misses few pairs at the threshold.
-
-    A pair of similarity s shares at least one of b bands of r rows with probability 1 - (1 - s^r)^b (Leskovec,
-    Rajaraman and Ullman, "Mining of Massive Datasets", 3.4.2).
-    """
-    for rows in range(16, 1, -1):
-        hit = threshold**rows
-        bands = 1 if hit >= 1 else math.ceil(math.log(_MISSED_SHARE) / math.log1p(-hit))
-        if rows * bands <= _SIGNATURE_SLOTS:
-            return rows, bands
-    return 1, _SIGNATURE_SLOTS
+    rows, places = np.unique(np.concatenate([codes // len(keys), codes % len(keys)]), return_inverse=True)
+    sets = shingle_sets(keys.take(pa.array(rows)).to_pylist())
+    sizes = np.diff(sets.indptr)
+    left, right = places[: len(codes)], places[len(codes) :]
+    shared = np.asarray(sets[left].multiply(sets[right]).sum(axis=1)).ravel()
+    return codes[shared >= threshold * (sizes[left] + sizes[right] - shared)]

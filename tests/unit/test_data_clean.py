@@ -99,7 +99,7 @@ def test_conflicting_targets_go_by_policy(policy: Any, left: list[str]) -> None:
 
 def test_examples_hold_no_personal_data() -> None:
     _, report = apply(DropEmpty(min_chars=500), rows(["write to me@example.com or call 555-123-4567"]))
-    assert report.examples == ("write to <EMAIL> or call <PHONE>",)
+    assert report.examples == ("too short: 'write to <EMAIL> or call <PHONE>'",)
     _, report = apply(Scrub(), rows(["write to me@example.com", "no data"]))
     assert (report.rows_changed, report.examples) == (1, ("write to <EMAIL>",))
     _, report = apply(Normalise(), rows(["two  words"]))
@@ -108,7 +108,7 @@ def test_examples_hold_no_personal_data() -> None:
 
 def test_only_training_rows_are_cleaned() -> None:
     table = rows(["  a  ", "  b  ", "  c  "], split=["golden", "train", ""])
-    cleaned, reports = clean(table, [Normalise()])
+    cleaned, reports, _ = clean(table, [Normalise()])
     assert dict(zip(values(cleaned, "id"), values(cleaned, "text"), strict=True)) == {
         "r0": "  a  ",
         "r1": "b",

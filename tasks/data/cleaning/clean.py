@@ -1,23 +1,25 @@
 """Cleaning: named steps, each a pure function on a table of rows that says what it changed and removed.
 
 Only training rows are cleaned; evaluation rows pass through as they came, since production text is not cleaned either.
-Steps against duplicates are in `dedup`, the one against unfit rows is in `filter`. Nothing here
-learns from data or judges a label by its text.
+Neighbouring steps that look at one text at a time run as one pass. What single steps do is in files of their own.
 """
 
 import logging
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from functools import singledispatch
-from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from tasks.data.cleaning.effects import Effect, effect_of, removals, remove
+from tasks.data.cleaning.row_steps import Looked, look, reads_one_text, run_steps
 from tasks.data.cleaning.scrub import scrub_text
-from tasks.data.rows import keep, shorten, training_mask, values, with_values
+from tasks.data.rows import values
 from tasks.data.similarity import text_key
 from tasks.errors import DataError
 
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_REMOVED_SHARE = 0.5
-MAX_EXAMPLES = 10
 
 _PLAIN = re.compile(r"[ -%'-~\n]*")  # ASCII without control characters and ampersands: nothing for ftfy to mend
 _INVISIBLE = re.compile(
@@ -74,53 +75,80 @@ class Conflicts:
     policy: Literal["majority", "drop"] = "majority"
 
 
-def clean(table: "pa.Table", steps: Sequence[Any]) -> "tuple[pa.Table, list[StepReport]]":
+class Cleaned(NamedTuple):
+    """The rows after all steps, what each step did, and every removed row with its step and reason."""
+
+    table: "pa.Table"
+    reports: "list[StepReport]"
+    removed: "pa.Table"
+
+
+def clean(
+    table: "pa.Table", steps: Sequence[Any], memory: Path | None = None, max_removed: float = MAX_REMOVED_SHARE
+) -> Cleaned:
     """Return the table with its training rows cleaned by the steps in order, and what each step did.
 
-    Evaluation rows come after the training rows, unchanged.
+    Evaluation rows come after the training rows, unchanged. `memory` is a folder that keeps what single texts came to.
 
     Raises:
-        DataError: a step would remove more than half of the training rows, or there are none.
+        DataError: a step would remove more than the share `max_removed` of the training rows, or there are none.
     """
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    mask = training_mask(table)
-    rows, rest = keep(table, mask), keep(table, [not training for training in mask])
+    training = pc.is_in(table.column("split"), pa.array(["", "train"]))
+    rows, rest = table.filter(training), table.filter(pc.invert(training))
     if steps and not rows.num_rows:
         raise DataError("cleaning found no training rows: name the `train` split or leave rows to be split")
-    reports = []
-    for step in steps:
-        rows, report = apply(step, rows)
-        _refuse_collapse(report)
-        reports.append(report)
-        counts = report.rows_in, report.rows_out, report.rows_changed
-        log.info("clean %s: %d rows in, %d out, %d changed", report.step, *counts)
-    return pa.concat_tables([rows, rest]), reports
+    reports, removed = [], [removals("", [], [], [])]
+    for group in _groups(steps):
+        alone = reads_one_text(group[0])
+        for step, effect in zip(group, run_steps(group, rows, memory) if alone else [effect_of(group[0], rows, memory)],
+                                strict=True):  # fmt: skip
+            report = replace(effect.report, parameters=_parameters(step))
+            _refuse_collapse(report, max_removed)
+            counts = report.rows_in, report.rows_out, report.rows_changed
+            log.info("clean %s: %d rows in, %d out, %d changed", report.step, *counts)
+            reports.append(report)
+            removed.append(effect.removed)
+        rows = effect.table
+    return Cleaned(pa.concat_tables([rows, rest]), reports, pa.concat_tables(removed))
 
 
-@singledispatch
 def apply(step: Any, table: "pa.Table") -> "tuple[pa.Table, StepReport]":
-    """Return the rows after one cleaning step, and its report. A new step registers its function here."""
-    raise TypeError(f"no cleaning step is registered for {type(step).__name__}")
+    """Return the rows after one cleaning step, whichever rows they are, and its report."""
+    effect = run_steps([step], table)[0] if reads_one_text(step) else effect_of(step, table, None)
+    return effect.table, effect.report
 
 
-@apply.register(Normalise)
-def _normalise(step: Normalise, table: "pa.Table") -> "tuple[pa.Table, StepReport]":
-    return _rewrite(step.kind, table, [normalise_text(text, html=step.html) for text in values(table, "text")])
+def _groups(steps: Sequence[Any]) -> Iterator[list[Any]]:
+    """Yield runs of steps that look at one text at a time, which cost one pass, and every other step by itself."""
+    for alone, run in groupby(steps, key=reads_one_text):
+        together = list(run)
+        yield from [together] if alone else [[step] for step in together]
 
 
-@apply.register(Scrub)
-def _scrub(step: Scrub, table: "pa.Table") -> "tuple[pa.Table, StepReport]":
-    return _rewrite(step.kind, table, [scrub_text(text) for text in values(table, "text")])
+def _parameters(step: Any) -> dict[str, Any]:
+    return {name: value for name, value in asdict(step).items() if name != "kind"}
 
 
-@apply.register(DropEmpty)
-def _drop_empty(step: DropEmpty, table: "pa.Table") -> "tuple[pa.Table, StepReport]":
-    return remove(step.kind, table, [len(text.strip()) >= step.min_chars for text in values(table, "text")])
+@look.register(Normalise)
+def _normalise(step: Normalise, texts: Sequence[str]) -> Looked:
+    return [normalise_text(text, html=step.html) for text in texts], [""] * len(texts)
 
 
-@apply.register(Conflicts)
-def _resolve_conflicts(step: Conflicts, table: "pa.Table") -> "tuple[pa.Table, StepReport]":
+@look.register(Scrub)
+def _scrub(step: Scrub, texts: Sequence[str]) -> Looked:
+    return [scrub_text(text) for text in texts], [""] * len(texts)
+
+
+@look.register(DropEmpty)
+def _drop_empty(step: DropEmpty, texts: Sequence[str]) -> Looked:
+    return texts, ["" if len(text.strip()) >= step.min_chars else "too short" for text in texts]
+
+
+@effect_of.register(Conflicts)
+def _resolve_conflicts(step: Conflicts, table: "pa.Table", memory: Path | None = None) -> Effect:
     keys, targets = [text_key(text) for text in values(table, "text")], values(table, "target")
     votes: dict[str, Counter[str]] = defaultdict(Counter)
     for key, target in zip(keys, targets, strict=True):
@@ -158,35 +186,11 @@ def _normalise_once(text: str, *, html: bool) -> str:
     return _SPACES.sub(" ", _LINE_BREAKS.sub("\n", text)).strip()
 
 
-def remove(step: str, table: "pa.Table", mask: Sequence[bool]) -> "tuple[pa.Table, StepReport]":
-    """Return the rows for which the mask holds, and the report with the removed texts as examples."""
-    removed = (scrub_text(text) for text, kept in zip(values(table, "text"), mask, strict=True) if not kept)
-    left = keep(table, mask)
-    return left, make_report(step, table.num_rows, left.num_rows, 0, removed)
-
-
-def _rewrite(step: str, table: "pa.Table", new: Sequence[str]) -> "tuple[pa.Table, StepReport]":
-    pairs = [(old, text) for old, text in zip(values(table, "text"), new, strict=True) if old != text]
-    examples = (_show_change(scrub_text(old), scrub_text(text)) for old, text in pairs)
-    return with_values(table, "text", new), make_report(step, table.num_rows, table.num_rows, len(pairs), examples)
-
-
-def make_report(step: str, rows_in: int, rows_out: int, rows_changed: int, examples: Iterable[str]) -> "StepReport":
-    """Return a step's report with the first ten of the examples, which hold no personal data any more."""
-    from tasks.records import StepReport  # tasks.records reads tasks.specs, which reads this module
-
-    shown = tuple(shorten(example, 250) for example in islice(examples, MAX_EXAMPLES))
-    return StepReport(step, rows_in, rows_out, rows_changed, shown)
-
-
-def _show_change(old: str, new: str) -> str:
-    return new if old == new else f"{shorten(old)!r} -> {shorten(new)!r}"
-
-
-def _refuse_collapse(report: "StepReport") -> None:
+def _refuse_collapse(report: "StepReport", max_removed: float) -> None:
     removed = report.rows_in - report.rows_out
-    if removed > MAX_REMOVED_SHARE * report.rows_in:
+    if removed > max_removed * report.rows_in:
         raise DataError(
             f"cleaning step '{report.step}' would remove {removed} of {report.rows_in} training rows, more than "
-            f"half is never done: look at the rows ({'; '.join(report.examples[:3])}) or leave the step out"
+            f"{max_removed:.0%}: look at the rows ({'; '.join(report.examples[:3])}); leave the step out, or, if they "
+            "should really go, raise `recipe.max_removed`"
         )

@@ -1,23 +1,26 @@
-"""Cleaning steps against duplicates: one row of each cluster stays, the first that has the cluster's majority target.
+"""Cleaning steps against duplicates: one row of each cluster stays, the one with the most trusted label.
 
 How texts are compared is in `tasks.data.similarity`; duplicates between splits are `tasks.data.split`'s matter.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Hashable, Sequence
+from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.data.cleaning.clean import apply, remove
+from tasks.data.cleaning.effects import Effect, effect_of, remove
 from tasks.data.rows import values
-from tasks.data.similarity import near_duplicate_clusters, text_key
+from tasks.data.shingles import number_keys
+from tasks.data.similarity import near_duplicate_clusters
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
-    from tasks.records import StepReport
+EXACT = "repeats another row"
+NEAR = "nearly repeats another row"
 
 
 @dataclass(frozen=True, config={"extra": "forbid"})
@@ -35,28 +38,47 @@ class NearDuplicates:
     threshold: Annotated[float, Field(ge=0.5, le=1)] = 0.9
 
 
-@apply.register(ExactDuplicates)
-def _drop_exact(step: ExactDuplicates, table: "pa.Table") -> "tuple[pa.Table, StepReport]":
-    clusters = [text_key(text) for text in values(table, "text")]
-    return remove(step.kind, table, _keep_one(clusters, values(table, "target")))
+@effect_of.register(ExactDuplicates)
+def _drop_exact(step: ExactDuplicates, table: "pa.Table", memory: Path | None = None) -> Effect:
+    numbers, _ = number_keys(table.column("text"))
+    return _keep_one(step.kind, table, numbers, EXACT)
 
 
-@apply.register(NearDuplicates)
-def _drop_near(step: NearDuplicates, table: "pa.Table") -> "tuple[pa.Table, StepReport]":
-    clusters = near_duplicate_clusters(values(table, "text"), step.threshold)
-    return remove(step.kind, table, _keep_one(clusters, values(table, "target")))
+@effect_of.register(NearDuplicates)
+def _drop_near(step: NearDuplicates, table: "pa.Table", memory: Path | None = None) -> Effect:
+    import numpy as np
+
+    clusters = near_duplicate_clusters(table.column("text"), step.threshold, memory)
+    return _keep_one(step.kind, table, np.array(clusters, np.int64), NEAR)
 
 
-def _keep_one(clusters: Sequence[Hashable], targets: Sequence[str]) -> list[bool]:
-    """Return True for one row of each cluster: the first with its majority target (of equal ones, the first seen)."""
-    votes: dict[Hashable, Counter[str]] = defaultdict(Counter)
-    for cluster, target in zip(clusters, targets, strict=True):
-        votes[cluster][target] += 1
-    wanted = {cluster: counts.most_common(1)[0][0] for cluster, counts in votes.items()}
-    mask = []
-    for cluster, target in zip(clusters, targets, strict=True):
-        chosen = wanted.get(cluster) == target
-        mask.append(chosen)
-        if chosen:
-            del wanted[cluster]
-    return mask
+def _keep_one(step: str, table: "pa.Table", clusters: "np.ndarray", reason: str) -> Effect:
+    """Return the effect of keeping one row of each cluster."""
+    import numpy as np
+
+    order = np.argsort(clusters, kind="stable")
+    starts = np.flatnonzero(np.diff(clusters[order], prepend=-1))
+    sizes = np.diff(np.append(starts, len(order)))
+    stays_for = np.full(len(order), -1)  # by row, the row that stays in its place
+    columns = [table.column(name) for name in ("target", "source")]
+    for start, size in zip(starts[sizes > 1].tolist(), sizes[sizes > 1].tolist(), strict=True):
+        rows = order[start : start + size]
+        targets, sources = (column.take(rows).to_pylist() for column in columns)
+        kept = rows[_most_trusted(targets, sources)]
+        stays_for[rows[rows != kept]] = kept
+    mask = stays_for < 0
+    ids = np.array(["", *values(table, "id")], dtype=object)
+    reasons = np.where(mask, "", reason)
+    return remove(step, table, mask.tolist(), reasons.tolist(), ids[stays_for + 1].tolist())
+
+
+def _most_trusted(targets: list[str], sources: list[str]) -> int:
+    """Return which row of a cluster stays: one with the majority's target, which the data's owner gave.
+
+    Of targets with as many votes, one that not only feedback gave wins, then the first; of rows, likewise.
+    """
+    votes = Counter(targets)
+    given = {target for target, source in zip(targets, sources, strict=True) if source != "feedback"}
+    wanted = max(votes, key=lambda target: (votes[target], target in given))  # of equal ones, the first
+    rows = [row for row, target in enumerate(targets) if target == wanted]
+    return next((row for row in rows if sources[row] != "feedback"), rows[0])

@@ -4,28 +4,25 @@ It goes by the form of the text alone; duplicates are `dedup`'s matter, and a te
 told here.
 """
 
-import logging
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import chain, zip_longest
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from tasks.data.cleaning.clean import apply, make_report
+from tasks.data.cleaning.effects import Effect, effect_of, make_report, removals
 from tasks.data.cleaning.language import LANGUAGES, UNSURE, count_words, tell_languages
+from tasks.data.cleaning.row_steps import Looked, look, reads_one_text
 from tasks.data.cleaning.scrub import scrub_text
 from tasks.data.rows import keep, shorten, values, with_values
 from tasks.data.similarity import text_key
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from tasks.records import StepReport
-
-log = logging.getLogger(__name__)
 
 MIN_LINE_TEXTS = 10  # distinct ones that hold a line before it is boilerplate, however small the share
 
@@ -71,15 +68,26 @@ class Filter:
         return self
 
 
-@apply.register(Filter)
-def _filter(step: Filter, table: "pa.Table") -> "tuple[pa.Table, StepReport]":
+@reads_one_text.register(Filter)
+def _reads_one_text(step: Filter) -> bool:
+    return step.boilerplate_share is None
+
+
+@look.register(Filter)
+def _look(step: Filter, texts: Sequence[str]) -> Looked:
+    return texts, _tell_reasons(step, texts)
+
+
+@effect_of.register(Filter)
+def _filter(step: Filter, table: "pa.Table", memory: Path | None = None) -> Effect:
     old = values(table, "text")
     new, reasons = filter_texts(step, old)
     left = keep(with_values(table, "text", new), [not reason for reason in reasons])
-    counts = ", ".join(f"{count} {reason}" for reason, count in Counter(reasons).items() if reason)
-    log.info("filter: %s", counts or "no row goes")
     changed = sum(before != after and not reason for before, after, reason in zip(old, new, reasons, strict=True))
-    return left, make_report(step.kind, table.num_rows, left.num_rows, changed, _show_each(old, new, reasons))
+    counts = Counter(reason for reason in reasons if reason)
+    report = make_report(step.kind, table.num_rows, left.num_rows, changed, _show_each(old, new, reasons), counts)
+    gone = [(name, reason) for name, reason in zip(values(table, "id"), reasons, strict=True) if reason]
+    return Effect(left, report, removals(step.kind, *zip(*gone, strict=True) if gone else ([], []), [""] * len(gone)))
 
 
 def filter_texts(step: Filter, texts: Sequence[str]) -> tuple[list[str], list[str]]:
