@@ -63,6 +63,7 @@ class Outcome:
     cards: dict[str, Scorecard] = field(default_factory=dict)  # baseline, champion, candidate on golden
     paired: dict[str, Interval] = field(default_factory=dict)  # by how much the candidate is better, by metric
     cleaning: tuple[StepReport, ...] = ()
+    removed_uri: str = ""  # Parquet: every row that cleaning removed, with its step and reason
     checks: ValidationReport | None = None
     feedback_rows: int = 0
     drift: str = ""  # what the monitor saw when it asked for this iteration

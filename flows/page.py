@@ -27,10 +27,11 @@ from flows.reports import (
     test_rows,
 )
 from tasks.data.cleaning.scrub import scrub_text
+from tasks.data.rows import shorten
 from tasks.levers import CLAIMS, gain_per_minute
 from tasks.records import Interval, StepReport
 
-EXAMPLES = 3  # of what a cleaning step did
+EXAMPLES = 10  # of what a cleaning step did
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def _what_was_measured(outcome: Outcome) -> dict[str, Any]:
         "speeds": speed_rows(outcome),
         "grid": grid_rows(outcome),
         "open_loop": open_loop_rows(outcome),
-        "cleaning": [(step, _examples(step)) for step in outcome.cleaning],
+        "cleaning": [(step, _examples(step), _left(step, outcome), _parameters(step)) for step in outcome.cleaning],
         "machine": next((card.speed.machine for card in cards if card.speed), None),
         "quality": next((card.quality for card in cards), None),
     }
@@ -154,3 +155,14 @@ def _bounds(interval: Interval | None, scale: float, form: str) -> str:
 
 def _examples(step: StepReport) -> list[str]:
     return [scrub_text(example) for example in step.examples[:EXAMPLES]]
+
+
+def _left(step: StepReport, outcome: Outcome) -> float:
+    """Return the rows after a step as per cent of those that came, at most 100."""
+    return round(min(100.0, 100 * step.rows_out / max(1, outcome.cleaning[0].rows_in)), 1)
+
+
+def _parameters(step: StepReport) -> str:
+    """Return a step's parameters that are set, as a person reads them."""
+    shown = {name: value for name, value in step.parameters.items() if value not in (None, "", (), [])}
+    return shorten(scrub_text(", ".join(f"{name} {value}" for name, value in shown.items())), 200)

@@ -26,8 +26,6 @@ _MIN_WINDOW = 4
 _SHIFTS = (1, 2, 3)  # the bands, counted from a big bucket's own, by which it is ordered
 _BLOCK = 100_000  # pairs compared at a time
 
-Pairs = "tuple[np.ndarray, np.ndarray]"
-
 
 def near_duplicate_clusters(
     texts: "Sequence[str] | pa.ChunkedArray", threshold: float = THRESHOLD, memory: Path | None = None
@@ -78,8 +76,8 @@ def find_similar(
 
 
 def _similar_pairs(
-    keys: "pa.ChunkedArray", bands: "np.ndarray", threshold: float, sides: "Pairs | None" = None
-) -> "Pairs":
+    keys: "pa.ChunkedArray", bands: "np.ndarray", threshold: float, sides: "tuple[np.ndarray, np.ndarray] | None" = None
+) -> "tuple[np.ndarray, np.ndarray]":
     """Return the pairs of keys, each once, that share a band and are similar; with `sides`, only pairs across them."""
     import numpy as np
 
@@ -93,7 +91,7 @@ def _similar_pairs(
     return codes // max(1, len(keys)), codes % max(1, len(keys))
 
 
-def _across(low: "np.ndarray", high: "np.ndarray", sides: "Pairs") -> "np.ndarray":
+def _across(low: "np.ndarray", high: "np.ndarray", sides: "tuple[np.ndarray, np.ndarray]") -> "np.ndarray":
     """Return the codes of those pairs that have one key on each side."""
     mine, theirs = sides
     crossing = (mine[low] & theirs[high]) | (theirs[low] & mine[high])
@@ -101,7 +99,7 @@ def _across(low: "np.ndarray", high: "np.ndarray", sides: "Pairs") -> "np.ndarra
     return codes
 
 
-def _bucket_pairs(bands: "np.ndarray", band: int) -> "Iterator[Pairs]":
+def _bucket_pairs(bands: "np.ndarray", band: int) -> "Iterator[tuple[np.ndarray, np.ndarray]]":
     """Yield pairs (lower index, higher index) of keys that agree in a band: all, of a bucket too big those near it.
 
     A big bucket holds many texts that look alike. It is ordered by further bands, so that the most alike ones stand
@@ -134,7 +132,7 @@ def _runs(ranked: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
     return starts, np.diff(np.append(starts, len(ranked)))
 
 
-def _neighbours(rows: "np.ndarray", buckets: "np.ndarray", window: int) -> "Iterator[Pairs]":
+def _neighbours(rows: "np.ndarray", buckets: "np.ndarray", window: int) -> "Iterator[tuple[np.ndarray, np.ndarray]]":
     """Yield the pairs of rows at most `window` apart in the same bucket, those of each distance together."""
     import numpy as np
 
@@ -156,4 +154,5 @@ def _keep_similar(keys: "pa.ChunkedArray", codes: "np.ndarray", threshold: float
     sizes = np.diff(sets.indptr)
     left, right = places[: len(codes)], places[len(codes) :]
     shared = np.asarray(sets[left].multiply(sets[right]).sum(axis=1)).ravel()
-    return codes[shared >= threshold * (sizes[left] + sizes[right] - shared)]
+    similar: np.ndarray = codes[shared >= threshold * (sizes[left] + sizes[right] - shared)]
+    return similar

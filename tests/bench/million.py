@@ -21,10 +21,11 @@ GOLDEN = 0.01
 
 @dataclass(frozen=True)
 class Planted:
-    """Rows, and which of them repeat an earlier one nearly."""
+    """Rows, and which of them were made from which others."""
 
     rows: pa.Table
-    near: dict[str, str]  # id of the near duplicate: id of the row it was made from
+    near: dict[str, str]  # id of a near duplicate: id of the row it was made from
+    family: dict[str, str]  # id of any row: id of the original it was made from, its own where it is one
 
 
 def make_million(count: int, seed: int = 7) -> Planted:
@@ -34,15 +35,18 @@ def make_million(count: int, seed: int = 7) -> Planted:
     labels = [f"label-{rng.randrange(LABELS)}" for _ in texts]
     rows = [(f"r{number}", text, label) for number, (text, label) in enumerate(zip(texts, labels, strict=True))]
     originals, near = list(rows), {}
+    family = {name: name for name, _, _ in rows}
     for _ in range(int(count * NEAR)):
         name, text, label = rng.choice(originals)
-        near[f"r{len(rows)}"] = name
+        near[f"r{len(rows)}"] = family[f"r{len(rows)}"] = name
         rows.append((f"r{len(rows)}", _edit(rng, text), label))
     for _ in range(int(count * EXACT)):
-        _, text, label = rng.choice(originals)
+        name, text, label = rng.choice(originals)
+        family[f"r{len(rows)}"] = name
         rows.append((f"r{len(rows)}", rng.choice([text.upper(), f" {text}", text.replace(" ", "  ", 1)]), label))
     for _ in range(int(count * CONFLICT)):
-        _, text, label = rng.choice(originals)
+        name, text, label = rng.choice(originals)
+        family[f"r{len(rows)}"] = name
         rows.append((f"r{len(rows)}", text, f"{label}-not"))
     while len(rows) < count:
         rows.append((f"r{len(rows)}", "".join(rng.choices(string.ascii_lowercase, k=3)), labels[0]))
@@ -61,6 +65,7 @@ def make_million(count: int, seed: int = 7) -> Planted:
             }
         ),
         near,
+        family,
     )
 
 

@@ -122,8 +122,16 @@ def full(tmp_path):
         changed=("clean", "compress"),
         trials=(LeverTrial("<i>lever</i>", "compress", True, verdict, model, cards["candidate"], 0.25, 12.0),),
         cleaning=(
-            StepReport("exact_duplicates", 80, 75, 0, ("jane@shop.example", "2", "3", "the fourth")),
-            StepReport("typos", 75, 90, 0, left_out={"near <an> evaluation row": 4}),
+            StepReport(
+                "exact_duplicates",
+                80,
+                70,
+                0,
+                ("jane@shop.example", *map(str, range(2, 13))),
+                {"repeats <another> row": 10},
+                {"threshold": 0.9, "note": ""},
+            ),
+            StepReport("typos", 70, 90, 0, left_out={"near <an> evaluation row": 4}),
         ),
         checks=ValidationReport(
             True, 7, (Failure("max_pii_share", "warn", "3 of 80 <rows>", ("r1",)),), "docs/index.html"
@@ -255,10 +263,18 @@ def test_the_report_says_how_many_models_were_left_out(full, history, tmp_path):
     assert "3 earlier models were measured on others and left out" in " ".join(html.split())
 
 
-def test_at_most_three_scrubbed_examples_of_a_cleaning_step_are_shown(full, history, tmp_path):
+def test_a_cleaning_step_is_shown_with_parameters_what_went_and_what_is_left(full, history, tmp_path):
+    html, _ = rendered(full, history, tmp_path)
+    assert "threshold 0.9" in html
+    assert "note" not in html[html.index("exact_duplicates") : html.index("typos")]
+    assert "10: repeats &lt;another&gt; row" in html
+    assert re.findall(r'class="bar" style="width: ([\d.]+)%', html) == ["87.5", "100.0"]
+
+
+def test_at_most_ten_scrubbed_examples_of_a_cleaning_step_are_shown(full, history, tmp_path):
     html, _ = rendered(full, history, tmp_path)
     examples = re.findall(r"<li>(.*?)</li>", html[html.index("exact_duplicates: examples") :])
-    assert examples == ["&lt;EMAIL&gt;", "2", "3"]
+    assert examples[:3] == ["&lt;EMAIL&gt;", "2", "3"]
     assert len(examples) == EXAMPLES
 
 

@@ -53,8 +53,8 @@ def remove(
     there is none); both as long as the table, or empty. `changed` is how many of the rows that stay were changed.
     """
     left = keep(table, mask)
-    gone = keep(table.append_column("at", [list(range(table.num_rows))]), [not kept for kept in mask])
-    places = values(gone, "at")
+    gone = keep(table, [not kept for kept in mask])
+    places = [at for at, kept in enumerate(mask) if not kept]
     why = [reasons[at] for at in places] if reasons else [""] * len(places)
     twins = [duplicate_of[at] for at in places] if duplicate_of else [""] * len(places)
     removed = removals(step, values(gone, "id"), why, twins)

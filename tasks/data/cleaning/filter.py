@@ -86,8 +86,8 @@ def _filter(step: Filter, table: "pa.Table", memory: Path | None = None) -> Effe
     changed = sum(before != after and not reason for before, after, reason in zip(old, new, reasons, strict=True))
     counts = Counter(reason for reason in reasons if reason)
     report = make_report(step.kind, table.num_rows, left.num_rows, changed, _show_each(old, new, reasons), counts)
-    gone = [(name, reason) for name, reason in zip(values(table, "id"), reasons, strict=True) if reason]
-    return Effect(left, report, removals(step.kind, *zip(*gone, strict=True) if gone else ([], []), [""] * len(gone)))
+    gone = {name: reason for name, reason in zip(values(table, "id"), reasons, strict=True) if reason}
+    return Effect(left, report, removals(step.kind, list(gone), list(gone.values()), [""] * len(gone)))
 
 
 def filter_texts(step: Filter, texts: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -1,0 +1,176 @@
+"""The scale half of the data benchmark: made-up rows through the stages as an iteration runs them.
+
+Each size runs in a process of its own, whose memory (with its children's) is watched from outside. Near duplicates are
+compared with what was planted, and with `datasketch`, the obvious alternative, on the same texts at the same threshold.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pyarrow as pa
+
+from tasks import build
+from tasks.data.checking.validate import ValidateSpec
+from tasks.data.cleaning.clean import Conflicts, Normalise, Scrub
+from tasks.data.cleaning.dedup import ExactDuplicates, NearDuplicates
+from tasks.data.cleaning.filter import Filter
+from tasks.data.rows import values
+from tasks.data.similarity import near_duplicate_clusters, text_key
+from tasks.data.snapshot import read_table, write_table
+from tasks.records import Snapshot, Table
+from tasks.store import Store
+from tests.bench.million import make_million
+
+ROWS = 1_000_000
+THRESHOLD = 0.8
+COMPARED = 50_000  # texts that datasketch gets
+STEPS = (
+    Normalise(), Filter(min_words=2, max_words=200), Scrub(), Conflicts(), ExactDuplicates(),
+    NearDuplicates(threshold=THRESHOLD),
+)  # fmt: skip
+
+
+def measure_scale() -> dict[str, float]:
+    """Return the figures of the scale half, each from this run."""
+    small, big = _in_a_process(ROWS // 10), _in_a_process(ROWS)
+    return {
+        "seconds_1m": big["seconds"],
+        "peak_mb": big["peak_mb"],
+        "scaling_10x": big["seconds"] / small["seconds"],
+        "dedup_recall": big["recall"],
+        "dedup_precision": big["precision"],
+        "seconds_again": big["again"],
+        "seconds_1_percent_new": big["one_percent_new"],
+        "seconds_1m_clean": big["clean"],
+        "seconds_1m_check": big["check"],
+        "speedup_vs_datasketch": compare_datasketch(),
+    }
+
+
+def _in_a_process(count: int) -> dict[str, float]:
+    """Return what a process of its own measured, and its peak memory."""
+    command = [sys.executable, "-m", "tests.bench.scale", str(count)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process, _watch(process.pid) as peak:
+        assert process.stdout is not None
+        lines = process.stdout.read().splitlines()
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)}: exit code {process.returncode}")
+    return {**json.loads(lines[-1]), "peak_mb": peak["bytes"] / 1e6}
+
+
+@contextmanager
+def _watch(pid: int) -> Iterator[dict[str, float]]:
+    """Yield the highest sum of the proportional set sizes of a process and its children, in bytes, while it runs."""
+    peak, done = {"bytes": 0.0}, threading.Event()
+
+    def look() -> None:
+        while not done.wait(0.2):
+            peak["bytes"] = max(peak["bytes"], _tree_bytes(pid))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        done.set()
+        thread.join()
+
+
+def _tree_bytes(pid: int) -> float:
+    total = 0.0
+    try:
+        root = psutil.Process(pid)
+        for process in [root, *root.children(recursive=True)]:
+            total += process.memory_full_info().pss
+    except psutil.Error:  # one of them ended while we looked
+        return 0.0
+    return total
+
+
+def run_stages(count: int) -> dict[str, float]:
+    """Return the seconds of the stages on so many rows, again, and with 1 % new rows; and how near duplicates fared."""
+    planted = make_million(count)
+    extra = make_million(count // 100, seed=8).rows
+    with tempfile.TemporaryDirectory() as root:
+        store = Store(f"{root}/store")
+        first = _store(planted.rows, Path(root) / "first.parquet")
+        fresh = extra.set_column(0, "id", [[f"new-{name}" for name in values(extra, "id")]])
+        second = _store(pa.concat_tables([planted.rows, fresh]), Path(root) / "second.parquet")
+        near, family = planted.near, planted.family
+        del planted, extra, fresh
+        cleaned, check_s, clean_s = _stages(store, first)
+        _, *again = _stages(store, first)
+        _, *new = _stages(store, second)
+        recall, precision = _score(cleaned, near, family)
+    return {
+        "seconds": clean_s + check_s, "clean": clean_s, "check": check_s, "again": sum(again),
+        "one_percent_new": sum(new), "recall": recall, "precision": precision,
+    }  # fmt: skip
+
+
+def _stages(store: Store, snapshot: Snapshot) -> tuple[Table, float, float]:
+    """Return the cleaned rows, and the seconds that checking and cleaning took."""
+    started = time.monotonic()
+    build.check(store, snapshot, ValidateSpec())
+    checked = time.monotonic()
+    cleaned = build.clean_rows(store, snapshot, STEPS)
+    return cleaned, checked - started, time.monotonic() - checked
+
+
+def _store(rows: pa.Table, path: Path) -> Snapshot:
+    splits = values(rows, "split")
+    counts = {name: splits.count(name) for name in ("train", "valid", "select", "golden")}
+    labels = tuple(sorted(set(values(rows, "target"))))
+    return Snapshot(str(path), write_table(rows, path), counts, labels)
+
+
+def _score(cleaned: Table, near: dict[str, str], family: dict[str, str]) -> tuple[float, float]:
+    """Return recall and precision of the step `near_duplicates`.
+
+    Recall counts the planted pairs whose two rows reached the step; precision the removed rows that stand for a planted
+    one: that and the row that stays in its place were made from the same original.
+    """
+    removed = read_table(Path(cleaned.removed_uri)).to_pylist()
+    before = {row["id"] for row in removed if row["step"] != "near_duplicates"}
+    gone = {row["id"]: row["duplicate_of"] for row in removed if row["step"] == "near_duplicates"}
+    pairs = [pair for pair in near.items() if before.isdisjoint(pair)]
+    left = set(values(read_table(Path(cleaned.uri), cleaned.digest), "id"))
+    found = sum(not set(pair) <= left for pair in pairs)
+    right = sum(family.get(name, name) == family.get(twin, twin) for name, twin in gone.items())
+    return found / len(pairs), right / len(gone)
+
+
+def compare_datasketch() -> float:
+    """Return how many times as long as ours datasketch's MinHashLSH takes to find near duplicates in the same texts."""
+    texts = [text_key(text) for text in values(make_million(COMPARED).rows, "text")]
+    started = time.monotonic()
+    near_duplicate_clusters(texts, THRESHOLD)
+    ours = time.monotonic() - started
+    started = time.monotonic()
+    _datasketch_candidates(texts)
+    return (time.monotonic() - started) / ours
+
+
+def _datasketch_candidates(texts: list[str]) -> int:
+    """Return how many texts have a candidate before them; inserted and queried one by one, as its manual shows."""
+    from datasketch import MinHash, MinHashLSH
+
+    index, found = MinHashLSH(threshold=THRESHOLD, num_perm=128), 0
+    for number, text in enumerate(texts):
+        sketch = MinHash(num_perm=128)
+        sketch.update_batch({text[at : at + 3].encode() for at in range(max(1, len(text) - 2))})
+        found += bool(index.query(sketch))
+        index.insert(number, sketch)
+    return found
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(run_stages(int(sys.argv[1]))) + "\n")
