@@ -127,6 +127,7 @@ def _run_parallel(name: str, texts: "pa.ChunkedArray", function: Function, schem
     import datasets
     import pyarrow as pa
 
+    report_progress(name, 0, len(texts))
     with tempfile.TemporaryDirectory() as folder, _fresh_processes(), _no_bars():
         made = datasets.Dataset(pa.table({"text": texts})).map(
             _Columns(function),
