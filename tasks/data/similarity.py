@@ -21,7 +21,7 @@ __all__ = ["THRESHOLD", "find_similar", "near_duplicate_clusters", "text_key"]
 THRESHOLD = 0.9
 
 _ALL_PAIRS = 32  # texts of one bucket up to which all of its pairs are compared
-_WINDOW_PAIRS = 1_000_000  # of one band, at most, in bigger buckets
+_WINDOW_PAIRS = 200_000  # of one band, at most, in bigger buckets
 _MIN_WINDOW = 4
 _SHIFTS = (1, 2, 3)  # the bands, counted from a big bucket's own, by which it is ordered
 _BLOCK = 100_000  # pairs compared at a time

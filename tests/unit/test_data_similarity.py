@@ -106,3 +106,27 @@ def test_equal_keys_always_share_a_cluster(texts: list[str]) -> None:
 @given(st.text())
 def test_a_key_is_its_own_key_up_to_unicode_folding(text: str) -> None:
     assert text_key(f"  {text}\n") == text_key(text)
+
+
+def test_near_duplicates_are_found_among_thousands_of_lookalikes() -> None:
+    rng = random.Random(5)
+    template = "dear customer your parcel number {} has left our depot and will arrive on the {} of {}"
+    texts = [template.format(rng.randrange(10**9), rng.randrange(28), rng.choice("abcdef") * 9) for _ in range(4000)]
+    copies = [text.replace("parcel", "parcels", 1) for text in texts[:200]]
+    clusters = near_duplicate_clusters([*texts, *copies], 0.9)
+    found = sum(clusters[4000 + row] == clusters[row] for row in range(200))
+    assert found >= 190
+    pairs = [(row, other) for row, other in enumerate(clusters) if row != other]
+    assert all(jaccard([*texts, *copies][row], [*texts, *copies][other]) > 0.8 for row, other in pairs)
+
+
+def test_a_text_is_matched_with_the_first_similar_one() -> None:
+    among = ["something else", "where is my card", "Where is  my card", "where is my card?"]
+    assert find_similar(["where is my card", "nothing"], among, 0.8) == [(0, 1)]
+
+
+def test_sketches_are_remembered(tmp_path) -> None:
+    texts = near_texts(9)
+    first = near_duplicate_clusters(texts, 0.8, tmp_path)
+    assert list(tmp_path.glob("bands-*/*.arrow"))
+    assert near_duplicate_clusters(texts, 0.8, tmp_path) == first == near_duplicate_clusters(texts, 0.8)
