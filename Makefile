@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 STAMP := $(VENV)/.installed
 
-.PHONY: run test check bench bench-gate clean
+.PHONY: run test check bench bench-data bench-gate clean
 
 run: $(STAMP) ## play the whole loop on the embedded example
 	$(BIN)/ratchet demo
@@ -20,6 +20,9 @@ check: $(STAMP) ## style, types, import contracts
 
 bench: $(STAMP) ## the full iteration on real text; the last line is one JSON object
 	$(BIN)/python -m tests.bench.banking77
+
+bench-data: $(STAMP) ## a million rows, and real text with planted dirt; the last line is one JSON object
+	$(BIN)/python -m tests.bench.data
 
 bench-gate: $(STAMP) ## the gate's errors and power by simulation; the last line is one JSON object
 	$(BIN)/python -m tests.bench.gate
