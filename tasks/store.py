@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 RECORD = "record.json"
 FULL_DISK = (os.strerror(errno.ENOSPC), "disk is full")  # what Rust, C++ and SQLite say instead of raising OSError
 CODE = {  # the code that decides what a stage makes; a change of it changes the stage's keys
+    "collect": ["data/reading", "data/rows.py", "data/snapshot.py"],
     "snapshot": ["data/split.py", "data/snapshot.py", "data/similarity.py"],
     "check": ["data/checking", "data/similarity.py", "data/cleaning/scrub.py", "data/cleaning/pii.py"],
     "clean": ["data/cleaning", "data/similarity.py"],
@@ -59,6 +60,8 @@ class Store:
     def build(self, stage: str, key: str, kind: type[T], make: Callable[[Path], T]) -> T:
         """Return the record stored under the key, made by `make` in the given folder where there is none yet.
 
+        A record that names a file of the store which is no longer there counts as none.
+
         Raises:
             StorageError: the disk is full or cannot be written; nothing is left behind.
         """
@@ -67,7 +70,7 @@ class Store:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with _locked(folder.with_suffix(".lock")):
                 found = _read_record(folder / RECORD, kind)
-                if found is not None:
+                if found is not None and self.holds(found):
                     return found
                 with timed(stage):
                     self._make(folder, make)

@@ -86,12 +86,35 @@ def read_table(path: Path, digest: str | None = None) -> "pa.Table":
 
 
 def digest_table(table: "pa.Table") -> str:
-    """Return the SHA-256 over the column names and rows in order, whatever the file format or chunks."""
-    digest = hashlib.sha256(json.dumps(table.column_names).encode())
-    for batch in table.to_batches():
-        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            digest.update(b"\n" + json.dumps(row).encode())
-    return digest.hexdigest()
+    """Return the SHA-256 over the column names and rows in order, whatever the file format, chunks or width of offsets.
+
+    It is over two digests of each column: of the cells' lengths, so that text that moves from a cell to the next one
+    changes it, and of their bytes. Columns that are not text count as what they are cast to.
+    """
+    columns = [[name, *_digest_column(table.column(name))] for name in table.column_names]
+    return hashlib.sha256(json.dumps([table.num_rows, columns]).encode()).hexdigest()
+
+
+def _digest_column(column: "pa.ChunkedArray") -> tuple[str, str]:
+    """Return the SHA-256 of the lengths in bytes, -1 where a cell is null, and of the bytes of all cells."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    lengths, content = hashlib.sha256(), hashlib.sha256()
+    for chunk in column.cast(pa.large_string()).chunks:
+        if not len(chunk):
+            continue
+        present = pc.fill_null(chunk, "") if chunk.null_count else chunk  # what lies under a null is arbitrary
+        _, places, data = present.buffers()
+        offsets = np.frombuffer(places, np.int64)[present.offset : present.offset + len(present) + 1]
+        sizes = np.diff(offsets).astype("<i8")
+        if chunk.null_count:
+            sizes[chunk.is_null().to_numpy(zero_copy_only=False)] = -1
+        lengths.update(sizes.tobytes())
+        if data is not None:
+            content.update(memoryview(data)[offsets[0] : offsets[-1]])
+    return lengths.hexdigest(), content.hexdigest()
 
 
 def _with_columns(table: "pa.Table", names: Sequence[str]) -> "pa.Table":

@@ -60,9 +60,10 @@ def format_time(moment: datetime) -> str:
 
     A moment without a zone is in UTC.
     """
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    utc = aware.astimezone(UTC)
-    return datetime(*utc.timetuple()[:6], utc.microsecond, UTC).isoformat()  # no nanoseconds, which pandas' times have
+    utc = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if type(utc) is not datetime:  # pandas' times may have nanoseconds
+        utc = datetime.combine(utc.date(), utc.time().replace(tzinfo=UTC))
+    return utc.isoformat()
 
 
 def is_fraction(value: Any) -> bool:
@@ -113,6 +114,9 @@ def _check_sizes(texts: Sequence[str], column: str, where: Where) -> None:
 def _as_time(value: Any, column: str, where: Where, index: int) -> str:
     try:
         match value:
+            case str():
+                text = value.strip()
+                return _parse_time(text) if text else ""
             case datetime():
                 return "" if value != value else format_time(value)  # pandas' NaT
             case date():
