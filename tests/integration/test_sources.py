@@ -1,13 +1,17 @@
 """Sources, each for real: files of every kind, a local dataset folder, SQLite; and every bad input."""
 
+import csv
+import io
 import json
 import sqlite3
+import tracemalloc
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,8 +19,10 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from feedback.harvest import HarvestedRow
+from tasks.data.reading.batches import Columns
+from tasks.data.reading.files import read_file
 from tasks.data.reading.sources import FileSource, HubSource, SqlSource, hash_files, read_source
-from tasks.data.rows import values
+from tasks.data.rows import mend_text, values
 from tasks.data.snapshot import read_table, write_table
 from tasks.errors import DataError, SpecError
 
@@ -235,6 +241,7 @@ def test_a_bad_query_is_one_clear_line(database: Path, url: str, query: str, mes
         ("a.jsonl", b'{"text": "x\0", "label": "a"}\n', "line 1: not JSON"),
         ("a.csv", "text,label\nx\n", "line 2: 1 fields, expected 2"),
         ("a.csv", b"text,label\nx,a\nsch\xf6n,a\n", "line 3: byte 3 is not UTF-8"),
+        ("a.csv", "text,label\nx,a\n".encode("utf-16"), "line 1: byte 0 is not UTF-8"),
         ("a.csv", "text,label\nx,a\n\"open,a\n", "line 3: not CSV"),
         ("a.csv", "text,label\nx,a\nto me@x.org, \n", "line 3: column 'label' is empty .text 'to <EMAIL>'"),
         ("a.csv", "text,label\nx,a\n" + "y" * 10_000_000 + ",b\n", "line 3: not CSV .field larger than field limit"),
@@ -310,6 +317,64 @@ def test_nul_and_surrogates_become_replacement_characters(tmp_path: Path) -> Non
     write(tmp_path, "b.jsonl", '{"text": "lone \\ud800 \\u0000", "label": "pair \\ud83d\\ude00"}')
     table = read(tmp_path, FileSource(path="b.jsonl"))
     assert (values(table, "text"), values(table, "target")) == (["lone \ufffd \ufffd"], ["pair \U0001f600"])
+
+
+CELLS = st.text(st.characters(codec="utf-8") | st.sampled_from("\n\r,;\"'\0\ufeff"))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=5), st.sampled_from(["\n", "\r\n"]))
+def test_any_csv_is_read_with_the_line_of_each_row(tmp_path: Path, pairs: list[tuple[str, str]], end: str) -> None:
+    written, lines = io.StringIO(newline=""), []
+    writer = csv.writer(written, lineterminator=end, quoting=csv.QUOTE_ALL)
+    for pair in (("text", "label"), *((text, f"label {label}.") for text, label in pairs)):
+        lines.append(str(1 + written.getvalue().count("\n")))
+        writer.writerow(pair)
+    table = read(write(tmp_path, "a.csv", written.getvalue()), FileSource(path="a.csv"))
+    assert values(table, "text") == [mend_text(text) for text, _ in pairs]
+    assert values(table, "target") == [mend_text(f"label {label}.") for _, label in pairs]
+    assert values(table, "line") == lines[1:]
+
+
+def test_no_more_is_read_than_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.data.reading.batches.BATCH_ROWS", 5)
+    write(tmp_path, "a.csv", "text,label\n" + "x,a\n" * 9 + "x\n")
+    write(tmp_path, "a.jsonl", '{"text": "x", "label": "a"}\n' * 9 + "{")
+    for name in ("a.csv", "a.jsonl"):
+        batches = read_file(tmp_path / name, Columns("text", "label")).batches
+        assert len(next(batches).places) == 5
+        with pytest.raises(DataError, match=r"line 1[01]: "):
+            next(batches)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet", "a.db"])
+def test_records_of_one_batch_are_python_objects_at_a_time(tmp_path: Path, name: str) -> None:
+    def peak(rows: int) -> int:
+        records = [{"text": f"text {n} " * 5, "label": "ab"[n % 2]} for n in range(rows)]
+        table = pa.Table.from_pylist(records)
+        if name == "a.csv":
+            pa_csv.write_csv(table, tmp_path / name)
+        elif name == "a.jsonl":
+            write(tmp_path, name, "\n".join(map(json.dumps, records)))
+        elif name == "a.parquet":
+            pq.write_table(table, tmp_path / name)
+        else:
+            with sqlite3.connect(tmp_path / name) as connection:
+                connection.execute("drop table if exists rows")
+                connection.execute("create table rows (text text, label text)")
+                connection.executemany("insert into rows values (?, ?)", [tuple(row.values()) for row in records])
+            connection.close()
+        source = SqlSource(url="sqlite:///a.db", query="select * from rows") if name == "a.db" else None
+        del records, table
+        tracemalloc.start()
+        try:
+            assert read(tmp_path, source or FileSource(path=name)).num_rows == rows
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(1000)  # what is imported and cached
+    assert peak(60_000) < 1.5 * peak(20_000)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
