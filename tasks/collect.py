@@ -42,7 +42,7 @@ def collect(store: Store, root: str, spec: DataSpec) -> Table:
         return _store_rows(store, rows)
 
     columns = (spec.text, spec.target, spec.slices, spec.time, spec.group)
-    return store.build("collect", cache_key("collect", hashes, source, columns), Table, make)
+    return store.build("collect", cache_key("collect", hashes, columns), Table, make)
 
 
 def collect_feedback(store: Store, rows: Sequence[dict[str, str]], further: Sequence[str]) -> Table:

@@ -297,6 +297,18 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest
             read_it()
 
 
+@pytest.mark.parametrize("row", ["x", "x,", "x,a"])
+def test_the_limit_of_csv_fields_is_put_back_however_reading_ends(tmp_path: Path, row: str) -> None:
+    limit = csv.field_size_limit()
+    try:
+        read(write(tmp_path, "a.csv", f"text,label\n{row}\n"))
+        assert row == "x,a"
+    except DataError:  # whose traceback holds the reader
+        assert row != "x,a"
+        assert csv.field_size_limit() == limit
+    assert csv.field_size_limit() == limit
+
+
 def test_a_missing_file_is_named_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"trian\.csv: no such file; did you mean 'train\.csv'"):
         read(write(tmp_path, "train.csv", CSV), FileSource(path="trian.csv"))

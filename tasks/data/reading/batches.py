@@ -4,7 +4,7 @@ Values stay as the format gives them; making them text is the business of `cells
 """
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -42,6 +42,9 @@ class Batch:
     columns: Mapping[str, Sequence[Any]]
 
 
+Batches = Generator[Batch, None, None]  # whoever reads them closes them, and with them the file or connection
+
+
 @dataclass(frozen=True)
 class Part:
     """What is read: its name in messages, what its rows say of their source, and its records, read when asked for.
@@ -52,7 +55,7 @@ class Part:
     name: str
     source: str
     unit: str
-    batches: Iterator[Batch]
+    batches: Batches
 
 
 def pick_columns(name: str, available: Sequence[str], columns: Columns) -> list[str]:
@@ -72,9 +75,7 @@ def pick_columns(name: str, available: Sequence[str], columns: Columns) -> list[
     return list(dict.fromkeys([*fields.values(), *(["id"] if "id" in available else [])]))
 
 
-def batched(
-    records: Iterator[tuple[int, Sequence[Any]]], available: Sequence[str], wanted: Sequence[str]
-) -> Iterator[Batch]:
+def batched(records: Iterator[tuple[int, Sequence[Any]]], available: Sequence[str], wanted: Sequence[str]) -> Batches:
     """Yield the records, each its place and its values in the order of the available columns, in batches."""
     numbers = {name: available.index(name) for name in wanted}
     while found := list(islice(records, BATCH_ROWS)):

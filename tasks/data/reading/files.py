@@ -13,7 +13,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tasks.data.reading.batches import BATCH_ROWS, Batch, Columns, Part, arrow_values, batched, first_line, pick_columns
+from tasks.data.reading.batches import (
+    BATCH_ROWS,
+    Batch,
+    Batches,
+    Columns,
+    Part,
+    arrow_values,
+    batched,
+    first_line,
+    pick_columns,
+)
 from tasks.errors import DataError
 
 MAX_FIELD_CHARS = 1 << 20
@@ -55,7 +65,7 @@ def _check_there(path: Path) -> None:
         raise DataError(f"{path}: no such file; {hint}")
 
 
-def _named(path: Path, batches: Iterator[Batch]) -> Iterator[Batch]:
+def _named(path: Path, batches: Batches) -> Batches:
     """Yield the batches; what the system refuses to read names the file."""
     try:
         yield from batches
@@ -67,7 +77,7 @@ def _unreadable(path: Path, error: OSError) -> DataError:
     return DataError(f"{path}: cannot be read ({error}); check the file and its rights")
 
 
-def _read_csv(path: Path, columns: Columns) -> Iterator[Batch]:
+def _read_csv(path: Path, columns: Columns) -> Batches:
     with _wide_fields():
         rows = _csv_rows(path)
         line, names = next(rows, (1, []))
@@ -106,7 +116,7 @@ def _checked(path: Path, rows: Iterator[tuple[int, list[str]]], width: int) -> I
         yield line, row
 
 
-def _read_json_lines(path: Path, columns: Columns) -> Iterator[Batch]:
+def _read_json_lines(path: Path, columns: Columns) -> Batches:
     wanted = list(dict.fromkeys([*_check_keys(path, columns), "id"]))
     records = ((line, [record.get(name) for name in wanted]) for line, record in _json_records(path))
     yield from batched(records, wanted, wanted)
@@ -137,7 +147,7 @@ def _json_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield line, record
 
 
-def _read_parquet(path: Path, columns: Columns) -> Iterator[Batch]:
+def _read_parquet(path: Path, columns: Columns) -> Batches:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -151,7 +161,7 @@ def _read_parquet(path: Path, columns: Columns) -> Iterator[Batch]:
         raise DataError(f"{path}: not Parquet or damaged ({first_line(error)}); write the file again") from error
 
 
-_READERS: dict[str, Callable[[Path, Columns], Iterator[Batch]]] = {
+_READERS: dict[str, Callable[[Path, Columns], Batches]] = {
     ".csv": _read_csv,
     ".tsv": _read_csv,
     ".jsonl": _read_json_lines,

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tasks.data.reading.batches import BATCH_ROWS, Batch, Columns, Part, arrow_values, first_line, pick_columns
+from tasks.data.reading.batches import BATCH_ROWS, Batch, Batches, Columns, Part, arrow_values, first_line, pick_columns
 from tasks.errors import DataError
 
 
@@ -42,7 +42,7 @@ def read_hub(dataset: str, config: str | None, revision: str | None, split: str,
     return Part(name, source, "row", _read_batches(data, wanted, names))
 
 
-def _read_batches(data: Any, wanted: Sequence[str], names: Mapping[str, Callable[[int], str]]) -> Iterator[Batch]:
+def _read_batches(data: Any, wanted: Sequence[str], names: Mapping[str, Callable[[int], str]]) -> Batches:
     start = 1
     for found in data.select_columns(list(wanted)).with_format("arrow").iter(BATCH_ROWS):
         columns = {column: arrow_values(found.column(column)) for column in wanted}

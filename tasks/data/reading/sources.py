@@ -6,6 +6,7 @@ refused with file, row, column and mend. It draws no splits and cleans nothing b
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -165,7 +166,8 @@ def _read_rows(split: str, part: Part, columns: Columns, labelled: bool) -> "pa.
     """Return the part's rows, without ids where the source has none."""
     import pyarrow as pa
 
-    tables = [_make_table(split, part, batch, columns, labelled) for batch in part.batches]
+    with closing(part.batches) as batches:
+        tables = [_make_table(split, part, batch, columns, labelled) for batch in batches]
     if not sum(table.num_rows for table in tables):
         raise DataError(
             f"{part.name}: no rows; expected at least one with columns {columns.text!r} and {columns.target!r}"

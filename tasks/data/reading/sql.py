@@ -5,11 +5,10 @@ Writes nothing: the transaction that a query ran in is rolled back.
 
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.data.reading.batches import BATCH_ROWS, Batch, Columns, Part, batched, first_line, pick_columns
+from tasks.data.reading.batches import BATCH_ROWS, Batches, Columns, Part, batched, first_line, pick_columns
 from tasks.errors import DataError
 
 
@@ -24,7 +23,7 @@ def read_sql(url: str, query: str, split: str, columns: Columns, root: Path) -> 
     return Part(name, "sql", "row", _read_batches(name, url, query, columns, root))
 
 
-def _read_batches(name: str, url: str, query: str, columns: Columns, root: Path) -> Iterator[Batch]:
+def _read_batches(name: str, url: str, query: str, columns: Columns, root: Path) -> Batches:
     import sqlalchemy
     from sqlalchemy.exc import SQLAlchemyError
 
