@@ -114,6 +114,11 @@ def test_what_is_no_time_is_refused_with_its_place(value: Any) -> None:
         times("2026-03-01", value)
 
 
+def test_personal_data_is_not_shown() -> None:
+    with pytest.raises(DataError, match="holds 'write to <EMAIL>', which is no time"):
+        times("write to me@example.org")
+
+
 def test_an_object_is_no_time() -> None:
     with pytest.raises(DataError, match="line 2: column 'at' holds a list"):
         times([1])

@@ -12,6 +12,7 @@ from datetime import time as midnight
 from decimal import Decimal
 from typing import Any
 
+from tasks.data.cleaning.scrub import scrub_text
 from tasks.data.rows import mend_text, shorten
 from tasks.errors import DataError
 
@@ -127,9 +128,10 @@ def _as_time(value: Any, column: str, where: Where, index: int) -> str:
                 text = _as_text(value, column, where, index).strip()
                 return _parse_time(text) if text else ""
     except (ValueError, OverflowError) as error:
+        shown = shorten(scrub_text(str(value)), 40)
         raise DataError(
-            f"{where(index)}: column {column!r} (data.time) holds {shorten(str(value), 40)!r}, which is no time; write "
-            "ISO 8601, such as 2026-03-01 or 2026-03-01T12:30:00Z, or seconds or milliseconds since 1970"
+            f"{where(index)}: column {column!r} (data.time) holds {shown!r}, which is no time; write ISO 8601, such as "
+            "2026-03-01 or 2026-03-01T12:30:00Z, or seconds or milliseconds since 1970"
         ) from error
 
 

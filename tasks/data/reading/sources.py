@@ -242,6 +242,6 @@ def _check_labels(table: "pa.Table", column: str) -> None:
         row = pc.index(table.column("target"), example).as_py()
         raise DataError(
             f"{table['source'][row]} line {table['line'][row]}: column {column!r} holds {len(found)} different numbers "
-            f"on {table.num_rows} rows, here {example}: a score or a key is no label; name another column "
+            f"on {table.num_rows} rows, here {scrub_text(example)}: a score or a key is no label; name another column "
             "(data.target), or write the labels as words"
         )
