@@ -45,6 +45,7 @@ class HarvestedRow:
     target: str
     slices: dict[str, str]
     occurred_at: datetime  # when the prediction was made
+    unit: str | None = None  # whose prediction it was
     source: str = "feedback"
 
 
@@ -207,5 +208,10 @@ def _over_quota(votes: Iterable[_Vote], max_rows: int) -> dict[str, Reason]:
 def _row(vote: _Vote) -> HarvestedRow:
     prediction = vote.prediction
     return HarvestedRow(
-        prediction.prediction_id, prediction.text, vote.target, dict(prediction.slices), prediction.occurred_at
+        id=prediction.prediction_id,
+        text=prediction.text,
+        target=vote.target,
+        slices=dict(prediction.slices),
+        occurred_at=prediction.occurred_at,
+        unit=prediction.unit,
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from feedback.harvest import harvest
+from feedback.harvest import HarvestedRow, harvest
 from flows.budget import decide_on_golden
 from flows.climb import climb
 from flows.diary import Diary
@@ -22,6 +22,7 @@ from flows.promotion import finish_promotions, offer, set_baseline
 from flows.publish import publish
 from tasks import stages
 from tasks.build import augment_rows, build, clean_rows
+from tasks.data.reading.cells import format_time
 from tasks.data.rows import values
 from tasks.data.snapshot import read_table
 from tasks.errors import RatchetError
@@ -117,8 +118,15 @@ def gather(project: Project) -> list[Table]:
     log.info("harvest: %d rows trusted, %d quarantined", len(found.rows), len(found.quarantined))
     if len(found.rows) < spec.data.feedback.min_rows:
         return [rows]
-    plain = [{"id": f"feedback-{row.id}", "text": row.text, "target": row.target, **row.slices} for row in found.rows]
-    return [rows, stages.collect_feedback(project.store, plain, spec.data.slices)]
+    further = [name for name in ("time", "group") if getattr(spec.data, name)]  # as the source's rows have them
+    plain = [as_row(row) for row in found.rows]
+    return [rows, stages.collect_feedback(project.store, plain, (*further, *spec.data.slices))]
+
+
+def as_row(row: HarvestedRow) -> dict[str, str]:
+    """Return a harvested row in the columns of all rows; a slice that is named like one of them does not count."""
+    own = {"id": f"feedback-{row.id}", "text": row.text, "target": row.target}
+    return {**row.slices, **own, "time": format_time(row.occurred_at), "group": row.unit or ""}
 
 
 def first(project: Project, diary: Diary, outcome: Outcome) -> Outcome:

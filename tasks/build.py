@@ -8,15 +8,14 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from serving.predictors import file_sha256
 from tasks.compress.pipeline import compress_pass
 from tasks.data.augmentation.augment import augment
 from tasks.data.checking.validate import ValidateSpec, ValidationReport, validate
 from tasks.data.cleaning.clean import MAX_REMOVED_SHARE, clean
-from tasks.data.reading.sources import read_source
-from tasks.data.rows import make_rows, values
+from tasks.data.rows import values
 from tasks.data.snapshot import make_snapshot_table, read_table, write_table
 from tasks.data.split import assign_feedback_splits, assign_splits, check_leakage
 from tasks.measure.machine import describe_machine
@@ -40,9 +39,6 @@ from tasks.specs import (
 from tasks.store import Store, cache_key
 from tasks.train.finetune import FineTune, base_identity, finetune
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 log = logging.getLogger(__name__)
 
 
@@ -59,35 +55,6 @@ class SliceTable:
 
     uri: str
     digest: str  # SHA-256 of the file
-
-
-def collect(store: Store, root: str, spec: DataSpec) -> Table:
-    """Return the rows of the spec's source as they are now, stored under their content.
-
-    Raises:
-        DataError: the source cannot be read or used.
-    """
-    rows = read_source(spec.source, text=spec.text, target=spec.target, slices=spec.slices, root=Path(root))
-    return _store_rows(store, rows)
-
-
-def collect_feedback(store: Store, rows: Sequence[dict[str, str]], slices: Sequence[str]) -> Table:
-    """Return harvested feedback (id, text, target and slice values) as a stored table of rows without splits."""
-    columns = {name: [row.get(name, "") for row in rows] for name in ("id", "text", "target", *slices)}
-    constant = {"split": [""] * len(rows), "source": ["feedback"] * len(rows)}
-    return _store_rows(store, make_rows({**columns, **constant}))
-
-
-def _store_rows(store: Store, rows: "pa.Table") -> Table:
-    from tasks.data.snapshot import digest_table
-
-    digest = digest_table(rows)
-
-    def make(folder: Path) -> Table:
-        write_table(rows, folder / "rows.parquet")
-        return Table(str(folder / "rows.parquet"), digest, rows.num_rows)
-
-    return store.build("rows", digest[:32], Table, make)
 
 
 def snapshot(store: Store, sources: Sequence[Table], spec: DataSpec) -> Snapshot:

@@ -1,4 +1,5 @@
-"""The stages as Prefect tasks: one table of names, retries, timeouts and caching. The work is in `tasks.build`.
+"""The stages as Prefect tasks: one table of names, retries, timeouts and caching. The work is in `tasks.build`
+and `tasks.collect`.
 
 A stage is cached by the content of its arguments, so a rerun with nothing changed shows every stage as cached.
 `collect` looks at the source each time; judging and promoting are never cached. Tasks carry no tags: for each tag
@@ -13,6 +14,7 @@ from prefect.client.schemas.objects import State
 from prefect.context import TaskRunContext
 
 from tasks import build
+from tasks import collect as collecting
 from tasks.errors import UserError
 from tasks.store import Store, cache_key
 from tasks.train.finetune import base_identity
@@ -53,9 +55,9 @@ def _can_pass(task: Any, run: Any, state: State[Any]) -> bool:
 
 HOUR = 3600
 collect = task(name="collect", retries=2, retry_delay_seconds=5, retry_condition_fn=_can_pass, timeout_seconds=HOUR)(
-    build.collect
+    collecting.collect
 )
-collect_feedback = task(name="harvest")(build.collect_feedback)
+collect_feedback = task(name="harvest")(collecting.collect_feedback)
 snapshot = _cached("snapshot")(build.snapshot)
 check = _cached("check")(build.check)
 clean_rows = _cached("clean")(build.clean_rows)

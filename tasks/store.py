@@ -31,6 +31,7 @@ FULL_DISK = (os.strerror(errno.ENOSPC), "disk is full")  # what Rust, C++ and SQ
 SIMILARITY = ("data/similarity.py", "data/shingles.py")
 PERSONAL = ("data/cleaning/scrub.py", "data/cleaning/pii.py")
 CODE = {  # the code that decides what a stage makes; a change of it changes the stage's keys
+    "collect": ["data/reading", "data/rows.py", "data/snapshot.py"],
     "snapshot": ["data/split.py", "data/snapshot.py", *SIMILARITY],
     "check": ["data/checking", *SIMILARITY, *PERSONAL],
     "clean": ["data/cleaning", *SIMILARITY],
@@ -62,6 +63,8 @@ class Store:
     def build(self, stage: str, key: str, kind: type[T], make: Callable[[Path], T]) -> T:
         """Return the record stored under the key, made by `make` in the given folder where there is none yet.
 
+        A record that names a file of the store which is no longer there counts as none.
+
         Raises:
             StorageError: the disk is full or cannot be written; nothing is left behind.
         """
@@ -70,7 +73,7 @@ class Store:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with _locked(folder.with_suffix(".lock")):
                 found = _read_record(folder / RECORD, kind)
-                if found is not None:
+                if found is not None and self.holds(found):
                     return found
                 with timed(stage):
                     self._make(folder, make)

@@ -7,13 +7,12 @@ manifests, is the store's business.
 import hashlib
 import json
 import logging
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.data.rows import COLUMNS, SPLITS, keep, values
+from tasks.data.rows import COLUMNS, SPLITS
 from tasks.errors import ArtifactError, DataError, StorageError
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def make_snapshot_table(tables: "Sequence[pa.Table]", *, labelled: bool, out_of_
     _check_ids(table)
     if labelled:
         _check_labels(table, out_of_scope)
-    log.info("snapshot: %d rows, %s", table.num_rows, dict(Counter(values(table, "split"))))
+    log.info("snapshot: %d rows, %s", table.num_rows, _count(table, "split"))
     return table
 
 
@@ -86,12 +85,35 @@ def read_table(path: Path, digest: str | None = None) -> "pa.Table":
 
 
 def digest_table(table: "pa.Table") -> str:
-    """Return the SHA-256 over the column names and rows in order, whatever the file format or chunks."""
-    digest = hashlib.sha256(json.dumps(table.column_names).encode())
-    for batch in table.to_batches():
-        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            digest.update(b"\n" + json.dumps(row).encode())
-    return digest.hexdigest()
+    """Return the SHA-256 over the column names and rows in order, whatever the file format, chunks or width of offsets.
+
+    It is over two digests of each column: of the cells' lengths, so that text that moves from a cell to the next one
+    changes it, and of their bytes. Columns that are not text count as what they are cast to.
+    """
+    columns = [[name, *_digest_column(table.column(name))] for name in table.column_names]
+    return hashlib.sha256(json.dumps([table.num_rows, columns]).encode()).hexdigest()
+
+
+def _digest_column(column: "pa.ChunkedArray") -> tuple[str, str]:
+    """Return the SHA-256 of the lengths in bytes, -1 where a cell is null, and of the bytes of all cells."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    lengths, content = hashlib.sha256(), hashlib.sha256()
+    for chunk in column.cast(pa.large_string()).chunks:
+        if not len(chunk):
+            continue
+        present = pc.fill_null(chunk, "") if chunk.null_count else chunk  # what lies under a null is arbitrary
+        _, places, data = present.buffers()
+        offsets = np.frombuffer(places, np.int64)[present.offset : present.offset + len(present) + 1]
+        sizes = np.diff(offsets).astype("<i8")
+        if chunk.null_count:
+            sizes[chunk.is_null().to_numpy(zero_copy_only=False)] = -1
+        lengths.update(sizes.tobytes())
+        if data is not None:
+            content.update(memoryview(data)[offsets[0] : offsets[-1]])
+    return lengths.hexdigest(), content.hexdigest()
 
 
 def _with_columns(table: "pa.Table", names: Sequence[str]) -> "pa.Table":
@@ -102,12 +124,19 @@ def _with_columns(table: "pa.Table", names: Sequence[str]) -> "pa.Table":
     return pa.table(columns, names=list(names)).cast(pa.schema([(name, pa.string()) for name in names]))
 
 
+def _count(table: "pa.Table", column: str) -> dict[str, int]:
+    """Return how often each value of the column stands, in the order in which they first stand."""
+    import pyarrow.compute as pc
+
+    return {pair["values"]: pair["counts"] for pair in pc.value_counts(table.column(column)).to_pylist()}
+
+
 def _check_splits(table: "pa.Table") -> None:
-    counts = Counter(values(table, "split"))
+    counts = _count(table, "split")
     if unknown := set(counts) - set(SPLITS):
         raise DataError(f"rows with split {sorted(unknown)}: expected one of {', '.join(SPLITS)}; assign splits first")
     for split in SPLITS:
-        if not counts[split]:
+        if split not in counts:
             raise DataError(
                 f"split '{split}' has no rows ({table.num_rows} rows in all): give the source more rows, name the "
                 f"split under `data.source.splits`, or raise its share under `data.split`"
@@ -115,27 +144,29 @@ def _check_splits(table: "pa.Table") -> None:
 
 
 def _check_ids(table: "pa.Table") -> None:
-    row_id, count = Counter(values(table, "id")).most_common(1)[0]
-    if count > 1:
+    import pyarrow.compute as pc
+
+    if pc.count_distinct(table.column("id")).as_py() < table.num_rows:
+        row_id, count = max(_count(table, "id").items(), key=lambda pair: pair[1])
         raise DataError(
             f"id '{row_id}' stands on {count} rows: ids must be unique over all sources; rename or drop them"
         )
 
 
 def _check_labels(table: "pa.Table", out_of_scope: str) -> None:
-    splits, targets = values(table, "split"), values(table, "target")
-    taught = {target for split, target in zip(splits, targets, strict=True) if split == "train"}
+    import pyarrow.compute as pc
+
+    parts = {split: table.filter(pc.equal(table.column("split"), split)) for split in SPLITS}
+    taught = set(_count(parts["train"], "target"))
     if len(taught) < 2:
         raise DataError(f"train has one class only, {taught.pop()!r}: a classifier needs rows of at least two")
     for split in SPLITS[1:]:
-        rows = keep(table, [name == split for name in splits])
         known = taught if split == "valid" else taught | {out_of_scope}  # early stopping needs a label to learn from
-        unseen = Counter(target for target in values(rows, "target") if target not in known)
+        unseen = {label: count for label, count in _count(parts[split], "target").items() if label not in known}
         if unseen:
-            label, count = unseen.most_common(1)[0]
-            example = next(row for row, target in zip(values(rows, "id"), values(rows, "target"), strict=True)
-                           if target == label)  # fmt: skip
+            label, count = max(unseen.items(), key=lambda pair: pair[1])
+            row = pc.index(parts[split].column("target"), label).as_py()
             raise DataError(
                 f"{split} has {len(unseen)} labels that train does not, e.g. {label!r} on {count} rows (row "
-                f"{example}): add training rows with them or remove the rows"
+                f"{parts[split]['id'][row]}): add training rows with them or remove the rows"
             )

@@ -2,7 +2,10 @@
 
 import shutil
 import time
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from prefect import flow
@@ -10,11 +13,16 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.context import FlowRunContext
 
+from feedback.harvest import HarvestSpec
+from feedback.records import FeedbackRow, PredictionRow
+from flows.iterate import gather
+from flows.project import Project
 from tasks import stages
 from tasks.data.cleaning.clean import DropEmpty, Normalise
 from tasks.data.reading.sources import FileSource
+from tasks.data.snapshot import read_table
 from tasks.records import Snapshot, Table
-from tasks.specs import DataSpec
+from tasks.specs import DataSpec, FeedbackSplit
 from tasks.store import Store
 from tests.loop_support import messages, write_csv
 
@@ -80,3 +88,36 @@ def test_another_store_is_filled_although_prefect_knows_the_stage(tmp_path: Path
     there, _, _ = prepare(Store(str(tmp_path / "there")), spec)
     assert (here.digest, Path(there.uri).is_file()) == (there.digest, True)
     assert here.uri != there.uri
+
+
+def test_feedback_joins_the_source_with_its_time_and_unit(tmp_path: Path) -> None:
+    rows = [
+        {**row, "at": f"2026-01-{1 + n % 28:02d}", "user": f"u{n % 9}"} for n, row in enumerate(messages(300, seed=1))
+    ]
+    source = FileSource(path=str(write_csv(tmp_path / "rows.csv", rows)))
+    data = DataSpec(source=source, time="at", group="user", leakage="drop", feedback=FeedbackSplit(min_rows=1))
+    moment = datetime(2026, 3, 1, 12, tzinfo=timezone(timedelta(hours=2)))
+    judged = [
+        (f"f{n}", FeedbackRow(f"p{n}", "app", moment, target=rows[n]["label"]),
+         PredictionRow(f"p{n}", "1", f"A new message, number {n} of them", "x", 0.5, moment, unit))
+        for n, unit in enumerate(["u1", None])
+    ]  # fmt: skip
+    project = SimpleNamespace(
+        root=tmp_path,
+        store=Store(str(tmp_path / "store")),
+        spec=SimpleNamespace(data=data, feedback=SimpleNamespace(harvest=HarvestSpec())),
+        database=SimpleNamespace(judged=lambda since: judged),
+    )
+
+    @flow(name="gather")
+    def run() -> Snapshot:
+        made: Snapshot = stages.snapshot(project.store, gather(cast(Project, project)), data)
+        return made
+
+    table = read_table(Path(run().uri))
+    assert table.column_names == ["id", "text", "target", "split", "source", "line", "time", "group"]
+    found = {row["id"]: (row["line"], row["time"], row["group"]) for row in table.to_pylist()}
+    assert found["feedback-p0"] == ("", "2026-03-01T10:00:00+00:00", "u1")
+    assert found["feedback-p1"] == ("", "2026-03-01T10:00:00+00:00", "")
+    assert {line for line, _, _ in found.values()} <= {"", *map(str, range(2, 302))}
+    assert sorted({time for _, time, _ in found.values()})[0] == "2026-01-01T00:00:00+00:00"

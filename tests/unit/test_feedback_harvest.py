@@ -48,7 +48,7 @@ def test_a_corrected_target_is_the_label() -> None:
     (row,) = harvest.rows
     assert (row.id, row.text, row.target, row.source) == ("p1", "Where is it?", "tracking", "feedback")
     assert row.slices == {"channel": "chat"}
-    assert row.occurred_at == START
+    assert (row.occurred_at, row.unit) == (START, "u1")
 
 
 def test_a_target_wins_over_any_score() -> None:

@@ -1,14 +1,12 @@
 """Where rows come from: files, Hugging Face datasets and SQL queries, all into one table of strings.
 
-Parsing is in `readers`; here values become text, rows get their ids, and what cannot be used is refused with
-file, row, column and mend. It draws no splits and cleans nothing beyond what storage demands.
+Parsing is in `files`, `hub` and `sql`; here a batch of records at a time becomes Arrow, and what cannot be used is
+refused with file, row, column and mend. It draws no splits and cleans nothing beyond what storage demands.
 """
 
-import hashlib
 import logging
-import math
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -16,8 +14,13 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from tasks.data.cleaning.scrub import scrub_text
-from tasks.data.reading.readers import Columns, Part, read_file, read_hub, read_sql
-from tasks.data.rows import COLUMNS, PROVENANCE, make_rows, mend_text, shorten
+from tasks.data.reading.batches import Batch, Columns, Part
+from tasks.data.reading.cells import NUMBER, Where, is_fraction, make_texts, make_times
+from tasks.data.reading.files import hash_file, read_file
+from tasks.data.reading.hub import read_hub
+from tasks.data.reading.naming import name_rows
+from tasks.data.reading.sql import read_sql
+from tasks.data.rows import COLUMNS, PROVENANCE, make_rows, shorten
 from tasks.errors import DataError, SpecError
 
 if TYPE_CHECKING:
@@ -25,12 +28,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_TEXT_BYTES = 1 << 20
+MAX_NUMBERS = 50  # a column of more different numbers than this measures something; labels are few
 
 NonEmpty = Annotated[str, Field(min_length=1)]
 SplitName = Literal["train", "valid", "select", "golden"]
 Splits = dict[SplitName, NonEmpty]
-Row = dict[str, str]
 
 
 def _train_only() -> Splits:
@@ -89,30 +91,50 @@ class SqlSource:
 
 
 def read_source(
-    source: FileSource | HubSource | SqlSource, *, text: str, target: str, slices: Sequence[str] = (), root: Path
+    source: FileSource | HubSource | SqlSource,
+    *,
+    text: str,
+    target: str,
+    slices: Sequence[str] = (),
+    time: str = "",
+    group: str = "",
+    labelled: bool = True,
+    root: Path,
 ) -> "pa.Table":
-    """Return all rows of the source as strings: `id`, `text`, `target`, `split`, `source` and the slice columns.
+    """Return all rows of the source as strings: `id`, `text`, `target`, `split`, `source`, `line` and the slices.
 
-    A missing text or slice becomes "", white space around a target goes, NUL bytes and lone surrogates become U+FFFD,
-    rows with neither text nor target are skipped. `id` is the source's column of that name where it is unique, else a
-    hash of content, so that appended rows leave old ids alone. `root` is where relative paths start.
+    `line` is the row's line or number in its source; `time` (ISO 8601 in UTC) and `group` stand beside it where they
+    name a column. A missing value becomes "", white space around a target goes, NUL bytes and lone surrogates become
+    U+FFFD, rows with neither text nor target are skipped. Values that differ only in type, such as 3, 3.0 and "3", are
+    one label. `id` is the source's column of that name where it is unique, else a hash of content, so that appended
+    rows leave old ids alone. `root` is where relative paths start. A batch of rows is read at a time.
 
     Raises:
-        DataError: the source cannot be read, lacks a column, is empty, or a row cannot be used.
+        DataError: the source cannot be read, lacks a column, is empty, a row cannot be used or, where `labelled`, the
+            targets are measurements: a number with a fraction, or different numbers on most rows.
     """
     if taken := sorted(set(slices) & {*COLUMNS, *PROVENANCE}):
         raise SpecError(f"data.slices: {taken[0]!r} is a name that Ratchet uses itself; rename that column")
-    columns = Columns(text, target, tuple(slices))
-    rows: list[Row] = []
-    for split, part in _read_parts(source, columns, root):
-        read = [row for row in (_read_row(part, *record, columns) for record in part.records) if row]
-        if not read:
-            raise DataError(f"{part.name}: no rows; expected at least one with columns {text!r} and {target!r}")
-        rows += [{**row, "split": split, "source": part.source} for row in read]
-    _name_rows(rows)
-    mended = sum("\ufffd" in row["text"] for row in rows)
-    log.info("read %d rows from %s (%d with characters that are not text)", len(rows), rows[0]["source"], mended)
-    return make_rows({name: [row[name] for row in rows] for name in (*COLUMNS, *slices)})
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    columns = Columns(text, target, tuple(slices), time, group)
+    parts = [_read_rows(split, part, columns, labelled) for split, part in _read_parts(source, columns, root)]
+    table = name_rows(pa.concat_tables(parts))
+    if labelled:
+        _check_labels(table, target)
+    mended = pc.sum(pc.match_substring(table["text"], "\ufffd")).as_py()
+    log.info("read %d rows from %s (%d with characters that are not text)", len(table), table["source"][0], mended)
+    return table
+
+
+def hash_files(source: FileSource, root: Path) -> list[list[str]]:
+    """Return split, path and SHA-256 of each of the source's files, in their order.
+
+    Raises:
+        DataError: a file is missing or cannot be read.
+    """
+    return [[split, path, hash_file(root / path)] for split, path in _named(source.splits, source.path)]
 
 
 def _check_one_of(name: str, whole: str | None, splits: Splits) -> None:
@@ -140,51 +162,86 @@ def _named(splits: Splits, whole: str | None) -> list[tuple[str, str]]:
     return [("", whole)] if whole is not None else [*splits.items()]
 
 
-def _read_row(part: Part, number: int, record: Mapping[str, Any], columns: Columns) -> Row | None:
-    """Return the record as strings under our own names; None where it has neither text nor target."""
-    cells = {name: _as_text(value, f"{part.name} {part.unit} {number}", name) for name, value in record.items()}
-    row = {"id": cells.get("id", "").strip(), "text": cells[columns.text], "target": cells[columns.target].strip()}
-    if row["target"]:
-        return {**row, **{name: cells[name] for name in columns.slices}}
-    if not row["text"].strip():
-        return None
+def _read_rows(split: str, part: Part, columns: Columns, labelled: bool) -> "pa.Table":
+    """Return the part's rows, without ids where the source has none."""
+    import pyarrow as pa
+
+    with closing(part.batches) as batches:
+        tables = [_make_table(split, part, batch, columns, labelled) for batch in batches]
+    if not sum(table.num_rows for table in tables):
+        raise DataError(
+            f"{part.name}: no rows; expected at least one with columns {columns.text!r} and {columns.target!r}"
+        )
+    return pa.concat_tables(tables)
+
+
+def _make_table(split: str, part: Part, batch: Batch, columns: Columns, labelled: bool) -> "pa.Table":
+    """Return the records of a batch as strings under our own names, without those that have neither text nor target."""
+
+    def where(index: int) -> str:
+        return f"{part.name} {part.unit} {batch.places[index]}"
+
+    text, target = columns.text, columns.target
+    wanted = [name for name in ("id", text, target, columns.group, *columns.slices) if name in batch.columns]
+    texts = {name: make_texts(batch.columns[name], name, where) for name in dict.fromkeys(wanted)}
+    if labelled:
+        _refuse_fractions(batch.columns[target], target, where)
+    rows = len(batch.places)
+    table = {
+        "id": [value.strip() for value in texts.get("id", [""] * rows)],
+        "text": texts[text],
+        "target": [value.strip() for value in texts[target]],
+        "split": [split] * rows,
+        "source": [part.source] * rows,
+        "line": [str(place) for place in batch.places],
+    }
+    if columns.time:
+        table["time"] = make_times(batch.columns[columns.time], columns.time, where)
+    if columns.group:
+        table["group"] = [value.strip() for value in texts[columns.group]]
+    table |= {name: texts[name] for name in columns.slices}
+    if "" in table["target"]:
+        kept = _used(table, target, where)
+        table = {name: [values[index] for index in kept] for name, values in table.items()}
+    return make_rows(table)
+
+
+def _used(table: Mapping[str, Sequence[str]], column: str, where: Where) -> list[int]:
+    """Return the places of the rows with a target; others must have no text either."""
+    texts, targets = table["text"], table["target"]
+    lost = [index for index, target in enumerate(targets) if not target and texts[index].strip()]
+    if not lost:
+        return [index for index, target in enumerate(targets) if target]
+    also = f", and so it is on all {len(targets)} rows read" if len(lost) == len(targets) > 1 else ""
     raise DataError(
-        f"{part.name} {part.unit} {number}: column {columns.target!r} is empty (text "
-        f"{shorten(scrub_text(row['text']), 60)!r}); give the row a value or remove it"
+        f"{where(lost[0])}: column {column!r} is empty (text {shorten(scrub_text(texts[lost[0]]), 60)!r}){also}; give "
+        "the row a value or remove it"
     )
 
 
-def _as_text(value: Any, where: str, column: str) -> str:
-    """Return the value as text: "" for none, 3 and 3.0 as "3", true as "true"."""
-    match value:
-        case None:
-            text = ""
-        case str():
-            text = mend_text(value)
-        case bool():
-            text = str(value).lower()
-        case float():
-            text = "" if math.isnan(value) else str(int(value)) if value.is_integer() else repr(value)
-        case list() | dict() | tuple() | bytes():
-            raise DataError(f"{where}: column {column!r} holds a {type(value).__name__}; expected text or a number")
-        case _:
-            text = str(value)
-    if len(text) > MAX_TEXT_BYTES // 4 and (size := len(text.encode())) > MAX_TEXT_BYTES:
-        raise DataError(
-            f"{where}: column {column!r} holds {size} bytes, the limit is {MAX_TEXT_BYTES}; split or remove the row"
-        )
-    return text
+def _refuse_fractions(values: Sequence[Any], column: str, where: Where) -> None:
+    for index, value in enumerate(values):
+        if type(value) is not str and is_fraction(value):
+            raise DataError(
+                f"{where(index)}: column {column!r} holds the number {value}: a score is no label; name another column "
+                "(data.target), or write the labels as text"
+            )
 
 
-def _name_rows(rows: Sequence[Row]) -> None:
-    """Give every row an id, in place: its own where all have one and no two the same, else a hash of its content."""
-    own = {row["id"] for row in rows}
-    if len(own) == len(rows) and "" not in own:
+def _check_labels(table: "pa.Table", column: str) -> None:
+    """Refuse targets that are written as text but are numbers which measure or name, and so repeat too seldom."""
+    import pyarrow.compute as pc
+
+    found: list[str] = pc.unique(table.column("target")).to_pylist()
+    if not all(NUMBER.fullmatch(target) for target in found):
         return
-    if own != {""}:
-        log.warning("column 'id' is not unique or has gaps: rows are named by their content instead")
-    seen: Counter[str] = Counter()
-    for row in rows:
-        content = "\x1f".join((row["source"], row["text"], row["target"]))
-        seen[content] += 1
-        row["id"] = hashlib.sha256(f"{content}\x1f{seen[content]}".encode()).hexdigest()[:20]
+    fraction = next((target for target in found if not float(target).is_integer()), None)
+    many, rare = len(found) > MAX_NUMBERS, 2 * len(found) > table.num_rows
+    if (many or rare) if fraction else (many and rare):
+        example = fraction or found[0]
+        row = pc.index(table.column("target"), example).as_py()
+        raise DataError(
+            f"{table['source'][row]} line {table['line'][row]}: column {column!r} holds {len(found)} different numbers "
+            f"on {table.num_rows} rows, here {scrub_text(example)}: a score or a key is no label; name another column "
+            "(data.target), or write the labels as words"
+        )
