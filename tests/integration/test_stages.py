@@ -11,7 +11,8 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.context import FlowRunContext
 
 from tasks import stages
-from tasks.data.cleaning.clean import DropEmpty, Normalise
+from tasks.data.cleaning.clean import DropEmpty
+from tasks.data.cleaning.normalise import Normalise
 from tasks.data.reading.sources import FileSource
 from tasks.records import Snapshot, Table
 from tasks.specs import DataSpec

@@ -6,7 +6,6 @@ learns from data or judges a label by its text.
 """
 
 import logging
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from functools import singledispatch
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from tasks.data.cleaning.normalise import Normalise, normalise_text
 from tasks.data.cleaning.scrub import scrub_text
 from tasks.data.rows import keep, shorten, training_mask, values, with_values
 from tasks.data.similarity import text_key
@@ -31,22 +31,6 @@ log = logging.getLogger(__name__)
 MAX_REMOVED_SHARE = 0.5
 MAX_EXAMPLES = 10
 
-_PLAIN = re.compile(r"[ -%'-~\n]*")  # ASCII without control characters and ampersands: nothing for ftfy to mend
-_INVISIBLE = re.compile(
-    "[\u00ad\u200b\u2060\ufeff\u202a-\u202e\u2066-\u2069]"
-)  # joiners stay: scripts and emoji use them
-_LINE_BREAKS = re.compile(r"\s*[\n\u2028\u2029]\s*")
-_SPACES = re.compile(r"[^\S\n]+")
-_MAX_ROUNDS = 10
-
-
-@dataclass(frozen=True, config={"extra": "forbid"})
-class Normalise:
-    """Unicode NFC, mojibake repaired, control characters out, white space collapsed; `html` also decodes entities."""
-
-    kind: Literal["normalise"] = "normalise"
-    html: bool = True
-
 
 @dataclass(frozen=True, config={"extra": "forbid"})
 class DropEmpty:
@@ -54,13 +38,6 @@ class DropEmpty:
 
     kind: Literal["drop_empty"] = "drop_empty"
     min_chars: Annotated[int, Field(ge=1, le=10_000)] = 1
-
-
-@dataclass(frozen=True, config={"extra": "forbid"})
-class Scrub:
-    """Replace personal data with `<EMAIL>`, `<PHONE>`, `<IBAN>`, `<CARD>`, `<IP>`, secret URLs with `<URL>`."""
-
-    kind: Literal["scrub"] = "scrub"
 
 
 @dataclass(frozen=True, config={"extra": "forbid"})
@@ -109,11 +86,6 @@ def _normalise(step: Normalise, table: "pa.Table") -> "tuple[pa.Table, StepRepor
     return _rewrite(step.kind, table, [normalise_text(text, html=step.html) for text in values(table, "text")])
 
 
-@apply.register(Scrub)
-def _scrub(step: Scrub, table: "pa.Table") -> "tuple[pa.Table, StepReport]":
-    return _rewrite(step.kind, table, [scrub_text(text) for text in values(table, "text")])
-
-
 @apply.register(DropEmpty)
 def _drop_empty(step: DropEmpty, table: "pa.Table") -> "tuple[pa.Table, StepReport]":
     return remove(step.kind, table, [len(text.strip()) >= step.min_chars for text in values(table, "text")])
@@ -135,27 +107,6 @@ def _winner(counts: Counter[str], policy: str) -> str | None:
     if len(ranked) > 1 and (policy == "drop" or ranked[0][1] == ranked[1][1]):
         return None
     return ranked[0][0]
-
-
-def normalise_text(text: str, *, html: bool = True) -> str:
-    """Return the text in NFC, mended and with white space collapsed; applying it again changes nothing.
-
-    Line breaks stay (one for a run of them), quotation marks are not straightened: production text has them too.
-    """
-    for _ in range(_MAX_ROUNDS):
-        mended = _normalise_once(text, html=html)
-        if mended == text:
-            break
-        text = mended
-    return text
-
-
-def _normalise_once(text: str, *, html: bool) -> str:
-    if not _PLAIN.fullmatch(text):
-        import ftfy
-
-        text = _INVISIBLE.sub("", ftfy.fix_text(text, unescape_html=html, uncurl_quotes=False, normalization="NFC"))
-    return _SPACES.sub(" ", _LINE_BREAKS.sub("\n", text)).strip()
 
 
 def remove(step: str, table: "pa.Table", mask: Sequence[bool]) -> "tuple[pa.Table, StepReport]":
