@@ -1,4 +1,4 @@
-"""The cleaning step that replaces personal data in training rows: what `scrub` finds, and names where it is asked to."""
+"""The cleaning step that replaces personal data in training rows: what `scrub` finds, and names where asked."""
 
 from typing import TYPE_CHECKING, Literal
 
