@@ -28,17 +28,15 @@ log = logging.getLogger(__name__)
 
 RECORD = "record.json"
 FULL_DISK = (os.strerror(errno.ENOSPC), "disk is full")  # what Rust, C++ and SQLite say instead of raising OSError
+SCRUBBING = ("data/cleaning/scrub.py", "data/cleaning/pii.py", "data/cleaning/phones.py")
 CODE = {  # the code that decides what a stage makes; a change of it changes the stage's keys
     "snapshot": ["data/split.py", "data/snapshot.py", "data/similarity.py"],
-    "check": ["data/checking", "data/similarity.py", "data/cleaning/scrub.py", "data/cleaning/pii.py"],
+    "check": ["data/checking", "data/similarity.py", *SCRUBBING],
     "clean": ["data/cleaning", "data/similarity.py"],
-    "augment": ["data/augmentation", "data/cleaning/scrub.py", "data/cleaning/pii.py", "data/similarity.py"],
+    "augment": ["data/augmentation", "data/similarity.py", *SCRUBBING],
     "fit": ["train"],
     "compress": ["compress"],
-    "slices": [
-        *("measure/quality/slices.py", "data/cleaning/language.py", "data/similarity.py", "data/cleaning/scrub.py"),
-        "data/cleaning/pii.py",
-    ],
+    "slices": ["measure/quality/slices.py", "data/cleaning/language.py", "data/similarity.py", *SCRUBBING],
     "score": ["measure/quality", "../serving/predictors.py"],
     "benchmark": ["measure/speed", "../serving/predictors.py"],
     "profile": ["measure/profiling", "../serving/predictors.py"],
