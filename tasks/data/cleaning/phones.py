@@ -19,10 +19,10 @@ _RUN = re.compile(
 _SEVEN_DIGITS = re.compile(r"\D*+(?:\d\D*+){7}")
 _EXTENSION = re.compile(r",? ?(?:ext(?:ension|n)?\b\.?|x|#|durchwahl)[ :]?\d{1,6}(?![\w.,]?\d)", re.IGNORECASE)
 
+_AMERICAN = re.compile(r"(?:1-)?\d{3}-\d{3}-\d{4}(?:-\d{1,2})?")  # and what comes next may begin ("2 days ago")
 # Shapes of the groups of digits, parted by single dashes, with nine digits and more.
 _SHAPE = re.compile(
-    r"1?-?\d{3}-\d{3}-\d{4}(?:-\d{1,2})?"  # North America; two digits may begin what comes next ("2 days ago")
-    r"|\d{2,5}(?:-\d{3,4}){2,3}|\d{2}-\d{4,5}-\d{4}"  # Spain, Poland, Japan, Brazil and many more
+    r"\d{2,5}(?:-\d{3,4}){2,3}|\d{2}-\d{4,5}-\d{4}"  # Spain, Poland, Japan, Brazil and many more
     r"|\d{2,4}(?:-\d{2,4}){3,4}|\d{2}-\d{4}-\d{6}"  # groups of two at the end; 44 without its plus
     r"|[78]-\d{3}-\d{3}-(?:\d{4}|\d{2}-\d{2})|3\d{2}-\d{6,7}|[6-9]\d{4}-\d{5}"  # Russia; Italy; India
 )
@@ -38,22 +38,29 @@ _AMOUNT = re.compile(
 )
 
 _OTHER_WORDS = """
-    order ref reference invoice ticket case tracking account acct iban amount transaction booking parcel serial customer
-    policy contract version code pin id usd eur gbp imei isbn ean sku model part item article product barcode batch room
-    rooms page pages flight seat card passport licence license receipt payment paid balance price cost costs sum total
-    bestellung bestellnummer rechnung kundennummer vorgang commande facture pedido factura ordine fattura
+    order ref reference invoice ticket case tracking iban booking parcel serial customer policy contract version imei
+    isbn ean sku barcode batch usd eur gbp bestellung bestellnummer rechnung kundennummer vorgang commande facture pedido
+    factura ordine fattura
+"""
+_DOUBT_WORDS = """
+    account acct amount transaction code pin id model part item article product room rooms page pages flight seat card
+    passport licence license receipt balance price
 """
 _PHONE_WORDS = """
     call called calling callback phone phoned telephone tel ph mobile cell cellphone landline handset hotline helpline
     whatsapp signal telegram sms dial dialled dialed reach ring rang fax contact telefon telefonnummer handy handynummer
-    mobil mobilnummer rufnummer anrufen téléphone tél portable appelez appeler teléfono telefono móvil movil celular llame
-    llama llámame llamame llámenme telefone telemóvel cellulare chiamami telefoon
+    mobil mobilnummer rufnummer anrufen téléphone tél portable appelez appeler teléfono telefono móvil movil celular
+    llame llama llámame llamame llámenme telefone telemóvel cellulare chiamami telefoon
 """
-_SPEAKS_OF = dict.fromkeys(_OTHER_WORDS.split(), "other") | dict.fromkeys(_PHONE_WORDS.split(), "phone")
+_SPEAKS_OF = {
+    word: kind
+    for kind, words in (("other", _OTHER_WORDS), ("doubt", _DOUBT_WORDS), ("phone", _PHONE_WORDS))
+    for word in words.split()
+}
 _NUMBER = frozenset({"number", "no", "nr", "nummer", "numéro", "numero", "número"})
 _OWNER_WORDS = """
-    my our his her their new old other current wrong correct right different meine neue alte mon nouveau mi meu mio nuevo
-    mijn
+    my our his her their new old other current wrong correct right different meine neue alte mon nouveau mi meu mio
+    nuevo mijn
 """
 _OWNERS = frozenset(_OWNER_WORDS.split())
 _PAIRS = frozenset(
@@ -62,7 +69,8 @@ _PAIRS = frozenset(
 )
 _SENT = frozenset({"sms", "code", "text", "otp", "message", "link"})
 _LETTERS = re.compile(r"[^\W\d_]+")
-_REACH = {"phone": 24, "other": 16}  # how many characters may stand between the word and the number
+_SENTENCE_END = re.compile(r"[?!]|[^\W\d_]{4}\.\s")  # not the full stop of "ref." and "no."
+_REACH = {"phone": 24, "other": 16, "doubt": 16}  # how many characters may stand between the word and the number
 _SAYS_PHONE_AFTER = re.compile(
     r"\W{0,3}\b(?:is|was|as)\s(?:my|our|his|her|the)\s(?:\w{1,12}\s)?(?:phone|mobile|cell|landline|number|tel)\b",
     re.IGNORECASE,
@@ -107,31 +115,45 @@ def is_phone(number: str, before: str, after: str) -> bool:
     """Return whether a run of digits and what parts them is a phone number between these two contexts."""
     if "+" in number[:2]:
         return True
-    said = _nearest_word(before)
-    if said == "other" or _DATE.match(number) or _AMOUNT.match(number) or _SAYS_AMOUNT_AFTER.match(after):
+    if _DATE.match(number) or _AMOUNT.match(number) or _SAYS_AMOUNT_AFTER.match(after):
         return False
-    return said == "phone" or _is_written_like_one(number) or _SAYS_PHONE_AFTER.match(after) is not None
-
-
-def _is_written_like_one(number: str) -> bool:
+    said = _nearest_word(before)
+    if said == "other":
+        return False
     groups = re.findall(r"\d+", number)
-    digits = sum(map(len, groups))
-    if groups[0].startswith("0") and (digits >= 10 or (digits == 9 and len(groups) > 1)):
+    if said == "phone" or _is_unmistakable(number, groups):
         return True
-    shape = "-".join(groups)
+    return (said == "" and _is_likely(groups)) or _SAYS_PHONE_AFTER.match(after) is not None
+
+
+def _is_unmistakable(number: str, groups: list[str]) -> bool:
+    """Return whether the number has an area code in brackets, or groups as only phone numbers of that length have."""
+    digits = sum(map(len, groups))
     if _AREA.search(number):
         return digits >= 8
+    return len(groups) > 1 and (
+        (digits >= 10 and groups[0][0] == "0") or _AMERICAN.fullmatch("-".join(groups)) is not None
+    )
+
+
+def _is_likely(groups: list[str]) -> bool:
+    """Return whether the groups are those of a phone number where no word says what they are."""
+    digits, shape = sum(map(len, groups)), "-".join(groups)
+    if groups[0][0] == "0" and (digits >= 10 or (digits == 9 and len(groups) > 1)):
+        return True
     return digits >= 9 and _SHAPE.fullmatch(shape) is not None and not _TWOS.fullmatch(shape)
 
 
 def _nearest_word(before: str) -> str:
-    """Return whether the last telling word of this line speaks of a "phone" or of something "other"; "" for none."""
+    """Return what the last telling word of this line speaks of: "phone", "other", a thing in "doubt"; "" for none."""
     tail = re.split(r"[\d\n]", before)[-1]
-    found = [(match.group().lower(), len(tail) - match.end()) for match in _LETTERS.finditer(tail)]
-    words = [word for word, _ in found]
+    ends = [match.end() for match in _SENTENCE_END.finditer(tail)]
+    sentence = ends[-1] if ends else 0
+    found = list(_LETTERS.finditer(tail))
+    words = [match.group().lower() for match in found]
     for at in range(len(words) - 1, -1, -1):
         kind = _kind_of(words[: at + 1])
-        if kind and found[at][1] <= _REACH[kind]:
+        if kind and len(tail) - found[at].end() <= _REACH[kind] and (kind == "phone" or found[at].start() >= sentence):
             return kind
     return ""
 
