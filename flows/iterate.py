@@ -10,7 +10,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from feedback.harvest import harvest
+from feedback.harvest import HarvestedRow, harvest
 from flows.budget import decide_on_golden
 from flows.climb import climb
 from flows.diary import Diary
@@ -22,6 +22,7 @@ from flows.promotion import finish_promotions, offer, set_baseline
 from flows.publish import publish
 from tasks import stages
 from tasks.build import augment_rows, build, clean_rows
+from tasks.data.cleaning.scrub import scrub_text
 from tasks.data.rows import values
 from tasks.data.snapshot import read_table
 from tasks.errors import RatchetError
@@ -117,8 +118,14 @@ def gather(project: Project) -> list[Table]:
     log.info("harvest: %d rows trusted, %d quarantined", len(found.rows), len(found.quarantined))
     if len(found.rows) < spec.data.feedback.min_rows:
         return [rows]
-    plain = [{"id": f"feedback-{row.id}", "text": row.text, "target": row.target, **row.slices} for row in found.rows]
+    plain = [as_source_row(row, spec.feedback.scrub) for row in found.rows]
     return [rows, stages.collect_feedback(project.store, plain, spec.data.slices)]
+
+
+def as_source_row(row: HarvestedRow, scrub: bool) -> dict[str, str]:
+    """Return a harvested row as `collect_feedback` takes it; scrubbed too if it was stored before the webhook did so."""
+    text = scrub_text(row.text) if scrub else row.text
+    return {"id": f"feedback-{row.id}", "text": text, "target": row.target, **row.slices}
 
 
 def first(project: Project, diary: Diary, outcome: Outcome) -> Outcome:

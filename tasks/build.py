@@ -38,7 +38,7 @@ from tasks.specs import (
     Recipe,
 )
 from tasks.store import Store, cache_key
-from tasks.train.finetune import FineTune, base_identity, finetune
+from tasks.train.finetune import FineTune, base_identity, finetune, recogniser_identities
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -152,7 +152,7 @@ def clean_rows(store: Store, snapshot: Snapshot, steps: Sequence[CleanStep]) -> 
         digest = write_table(rows, folder / "rows.parquet")
         return Table(str(folder / "rows.parquet"), digest, rows.num_rows, tuple(reports))
 
-    return store.build("clean", cache_key("clean", snapshot, steps), Table, make)
+    return store.build("clean", cache_key("clean", snapshot, steps, *recogniser_identities(steps)), Table, make)
 
 
 def augment_rows(store: Store, rows: Table, snapshot: Snapshot, methods: Sequence[AugmentMethod], seed: int) -> Table:

@@ -39,8 +39,8 @@ _AMOUNT = re.compile(
 
 _OTHER_WORDS = """
     order ref reference invoice ticket case tracking iban booking parcel serial customer policy contract version imei
-    isbn ean sku barcode batch usd eur gbp bestellung bestellnummer rechnung kundennummer vorgang commande facture pedido
-    factura ordine fattura
+    isbn ean sku barcode batch usd eur gbp bestellung bestellnummer rechnung kundennummer vorgang commande facture
+    pedido factura ordine fattura
 """
 _DOUBT_WORDS = """
     account acct amount transaction code pin id model part item article product room rooms page pages flight seat card
