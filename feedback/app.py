@@ -10,7 +10,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal, NoReturn
 
 from fastapi import FastAPI, HTTPException, Request
@@ -32,6 +32,8 @@ DEFAULT_DATABASE_URL = "sqlite:///.ratchet/feedback.db"
 REASONS_SHOWN = 10
 
 _EVENT_ID = re.compile(r"[!-~]{1,255}")
+
+Accept = Callable[[Store, str, bytes, Scrub | None], "Receipt"]
 
 
 class Receipt(BaseModel):
@@ -63,10 +65,10 @@ def create_app(
     read_timeout_s: float = READ_TIMEOUT_S,
     scrub: Scrub | None = None,
 ) -> FastAPI:
-    """Return the webhook over a store; an event signed with any of the secrets is let in.
+    """Return the webhook over a store, which lets in events signed with any of the secrets.
 
-    `scrub` takes personal data out of texts, outputs and targets before they are stored: what came in is nowhere kept.
-    A label has none and stays as it is. Ids, units and slices are the app's own keys and are kept as they come.
+    `scrub` takes personal data out of texts before they are stored, and out of outputs and targets that are more than a
+    label (one word of letters, digits and dashes); ids, units and slices are the app's own keys and stay as they come.
 
     Raises:
         SettingsInvalid: there is no secret, or one is not `whsec_` and the base64 of at least 24 bytes.
@@ -74,12 +76,7 @@ def create_app(
     known = _checked(secrets)
     app = FastAPI(title="Ratchet feedback", docs_url=None, redoc_url=None)  # the docs pages load scripts from a CDN
     _answer_errors(app)
-
-    async def receive(request: Request, accept: Callable[[Store, str, bytes, Scrub | None], Receipt]) -> Receipt:
-        body = await _read_body(request, max_body_bytes, read_timeout_s)
-        headers = dict(request.headers)
-        await run_in_threadpool(verify, known, headers, body)
-        return await run_in_threadpool(accept, store, headers["webhook-id"], body, scrub)
+    receive = _receiver(store, known, max_body_bytes, read_timeout_s, scrub)
 
     @app.post("/v1/predictions", status_code=202, responses=_REFUSALS, openapi_extra=PredictionsBody.openapi())
     async def post_predictions(request: Request) -> Receipt:
@@ -98,6 +95,20 @@ def create_app(
         return Health()
 
     return app
+
+
+def _receiver(
+    store: Store, secrets: list[str], max_body_bytes: int, read_timeout_s: float, scrub: Scrub | None
+) -> Callable[[Request, Accept], Awaitable[Receipt]]:
+    """Return what takes a request through the door's order."""
+
+    async def receive(request: Request, accept: Accept) -> Receipt:
+        body = await _read_body(request, max_body_bytes, read_timeout_s)
+        headers = dict(request.headers)
+        await run_in_threadpool(verify, secrets, headers, body)
+        return await run_in_threadpool(accept, store, headers["webhook-id"], body, scrub)
+
+    return receive
 
 
 def from_environment(scrub: Scrub | None = None) -> FastAPI:

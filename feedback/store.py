@@ -4,6 +4,7 @@ Every delivery is one transaction: when a call returns, its rows are on disk; wh
 callers about fields and ranges (the webhook validates them), and decides nothing about training.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from feedback.records import Delivery, FeedbackRow, PredictionRow, storable
 Outcome = Literal["accepted", "duplicate"]
 Scrub = Callable[[str], str]  # the text without personal data; the same text gives the same, and again changes nothing
 
+_LABEL = re.compile(r"[^\s@:/+]*")
 ATTEMPTS = 3  # a delivery that meets another one between its look and its write looks again
 
 
@@ -93,7 +95,8 @@ class Store:
 
         A prediction id that is known already is left as it is if model version, text, output, confidence, unit and
         slices are the same (its time may differ: the first one stays); a prediction is never changed. `scrub` goes
-        over text and output before anything is stored, and over what was stored without it before they are compared.
+        over text and output before anything is stored, but not over labels, and over what was stored without it before
+        the two are compared.
 
         Raises:
             EventConflict: the event id is known with another body, or a prediction id with other content.
@@ -215,11 +218,13 @@ class Store:
 
 def _storable_row(row: PredictionRow, scrub: Scrub | None) -> PredictionRow:
     slices = {storable(name): storable(value) for name, value in row.slices.items()}
-    return replace(row, text=_storable(row.text, scrub), output=_storable(row.output, scrub), slices=slices)
+    text = storable(row.text) if scrub is None else scrub(storable(row.text))
+    return replace(row, text=text, output=_storable_answer(row.output, scrub), slices=slices)
 
 
-def _storable(text: str, scrub: Scrub | None) -> str:
-    return storable(text) if scrub is None else scrub(storable(text))
+def _storable_answer(text: str, scrub: Scrub | None) -> str:
+    """Return an output or target as it is stored: a label as it is, even one that looks like a phone number."""
+    return storable(text) if scrub is None or _LABEL.fullmatch(text) else scrub(storable(text))
 
 
 def _not_yet_stored(session: Session, rows: Sequence[PredictionRow], scrub: Scrub | None) -> list[PredictionRow]:
@@ -261,7 +266,7 @@ def _feedback_values(event: Delivery, place: int, row: FeedbackRow, scrub: Scrub
         "event_id": event.event_id,
         "prediction_id": row.prediction_id,
         "score": row.score,
-        "target": None if row.target is None else _storable(row.target, scrub),
+        "target": None if row.target is None else _storable_answer(row.target, scrub),
         "source": row.source,
         "occurred_at": row.occurred_at,
         "received_at": event.received_at,

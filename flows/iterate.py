@@ -123,7 +123,7 @@ def gather(project: Project) -> list[Table]:
 
 
 def as_source_row(row: HarvestedRow, scrub: bool) -> dict[str, str]:
-    """Return a harvested row as `collect_feedback` takes it; scrubbed too if it was stored before the webhook did so."""
+    """Return a harvested row as `collect_feedback` takes it, scrubbed if wanted: the webhook has not always done so."""
     text = scrub_text(row.text) if scrub else row.text
     return {"id": f"feedback-{row.id}", "text": text, "target": row.target, **row.slices}
 

@@ -263,7 +263,8 @@ def test_without_scrubbing_texts_are_stored_as_they_come(sqlite_store: Store) ->
 
 def test_scrubbing_leaves_labels_slices_and_replays_as_they_are(store: Store) -> None:
     sender = Sender(store, scrub=scrub_text)
-    labels = ["card_arrival", "Order Status 24/7", "123", "lost or stolen card", "N/A", "5-10 items", "v1.2.3"]
+    labels = ["card_arrival", "Order Status 24/7", "123", "lost or stolen card", "N/A", "5-10 items", "v1.2.3",
+              "0123456789", "0101.21.00.10", "555-123-4567"]  # fmt: skip
     for number, label in enumerate(labels):
         item = predictions(prediction_id=f"p{number}", output=label, slices={"app": "1.2.3.4"}, text="me@x.org")
         assert sender.post(PREDICTIONS, item, f"e{number}").json()["status"] == "accepted"
