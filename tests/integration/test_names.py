@@ -14,11 +14,13 @@ from tokenizers.processors import TemplateProcessing
 from transformers import BertConfig, BertForSequenceClassification, BertForTokenClassification, BertModel
 from transformers import PreTrainedTokenizerFast as FastTokenizer
 
-from tasks.data.cleaning.clean import apply
+from flows.project import open_project
+from tasks.data.cleaning.clean import DropEmpty, apply
 from tasks.data.cleaning.names import find_names, load_recogniser, replace_names
 from tasks.data.cleaning.scrub_step import Scrub
 from tasks.data.rows import values
 from tasks.errors import ModelError
+from tasks.train.finetune import recogniser_identities
 from tests.unit.data_rows import rows
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "ann", "lee", "mc", "##lar", "##en", "my", "name", "is", "email", "call",
@@ -164,3 +166,23 @@ def test_a_broken_recogniser_is_refused(tmp_path: Path) -> None:
     (wordless / "tokenizer.json").unlink()
     with pytest.raises(ModelError, match=r"tokenizer|cannot load"):
         load_recogniser(str(wordless), LABELS_OF)
+
+
+def test_a_recogniser_beside_the_spec_is_found_and_counts_by_its_content(tmp_path: Path) -> None:
+    folder = save_model(tmp_path / "recogniser")
+    spec = {
+        "name": "x", "data": {"source": {"kind": "file", "path": "x.csv"}},
+        "recipe": {"clean": [{"kind": "scrub", "names": "recogniser"}, "scrub", "drop_empty"]},
+        "levers": [{"name": "one", "clean": [{"kind": "scrub", "names": "recogniser"}]}, {"name": "two", "train": {}}],
+    }  # fmt: skip
+    (tmp_path / "ratchet.yaml").write_text(json.dumps(spec))
+    project = open_project(tmp_path)
+    found = Scrub(names=str(folder))
+    assert project.spec.recipe.clean == (found, Scrub(), DropEmpty())
+    assert [lever.clean for lever in project.spec.levers] == [(found,), None]
+    before = recogniser_identities(project.spec.recipe.clean)
+    assert len(before) == 1
+    assert recogniser_identities((Scrub(), DropEmpty(), Scrub(names="owner/on-a-hub"))) == ["owner/on-a-hub"]
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**settings, "id2label": {"0": "O", "1": "PER"}}))
+    assert recogniser_identities(project.spec.recipe.clean) != before
