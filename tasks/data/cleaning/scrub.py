@@ -31,9 +31,9 @@ def scrub_text(text: str) -> str:
     A URL is replaced as a whole where it carries credentials, else only the personal data in it. Scrubbing again
     changes nothing.
     """
-    if not _may_hold_any(text):
-        return text
     for _ in range(_MAX_ROUNDS):  # a placeholder parts what stood together: look again
+        if not _may_hold_any(text):
+            break
         scrubbed = text
         for find, placeholder in _FINDERS:
             scrubbed = _replace(scrubbed, find(scrubbed), placeholder)
