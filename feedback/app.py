@@ -10,7 +10,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal, NoReturn
 
 from fastapi import FastAPI, HTTPException, Request
@@ -23,7 +23,7 @@ from feedback.errors import EventConflict, FeedbackError, SettingsInvalid, Signa
 from feedback.payloads import FeedbackBody, PredictionsBody
 from feedback.records import Delivery, EventKind, delivery, storable
 from feedback.signing import check_secret, verify
-from feedback.store import Outcome, Store, open_store
+from feedback.store import Outcome, Scrub, Store, open_store
 
 MAX_BODY_BYTES = 1024 * 1024
 READ_TIMEOUT_S = 30.0
@@ -32,6 +32,8 @@ DEFAULT_DATABASE_URL = "sqlite:///.ratchet/feedback.db"
 REASONS_SHOWN = 10
 
 _EVENT_ID = re.compile(r"[!-~]{1,255}")
+
+Accept = Callable[[Store, str, bytes, Scrub | None], "Receipt"]
 
 
 class Receipt(BaseModel):
@@ -61,8 +63,12 @@ def create_app(
     secrets: Sequence[str],
     max_body_bytes: int = MAX_BODY_BYTES,
     read_timeout_s: float = READ_TIMEOUT_S,
+    scrub: Scrub | None = None,
 ) -> FastAPI:
-    """Return the webhook over a store; an event signed with any of the secrets is let in.
+    """Return the webhook over a store, which lets in events signed with any of the secrets.
+
+    `scrub` takes personal data out of texts before they are stored, and out of outputs and targets that are more than a
+    label (one word of letters, digits and dashes); ids, units and slices are the app's own keys and stay as they come.
 
     Raises:
         SettingsInvalid: there is no secret, or one is not `whsec_` and the base64 of at least 24 bytes.
@@ -70,12 +76,7 @@ def create_app(
     known = _checked(secrets)
     app = FastAPI(title="Ratchet feedback", docs_url=None, redoc_url=None)  # the docs pages load scripts from a CDN
     _answer_errors(app)
-
-    async def receive(request: Request, accept: Callable[[Store, str, bytes], Receipt]) -> Receipt:
-        body = await _read_body(request, max_body_bytes, read_timeout_s)
-        headers = dict(request.headers)
-        await run_in_threadpool(verify, known, headers, body)
-        return await run_in_threadpool(accept, store, headers["webhook-id"], body)
+    receive = _receiver(store, known, max_body_bytes, read_timeout_s, scrub)
 
     @app.post("/v1/predictions", status_code=202, responses=_REFUSALS, openapi_extra=PredictionsBody.openapi())
     async def post_predictions(request: Request) -> Receipt:
@@ -96,24 +97,39 @@ def create_app(
     return app
 
 
-def from_environment() -> FastAPI:
-    """Return the webhook as the environment says, for `uvicorn --factory feedback.app:from_environment`.
+def _receiver(
+    store: Store, secrets: list[str], max_body_bytes: int, read_timeout_s: float, scrub: Scrub | None
+) -> Callable[[Request, Accept], Awaitable[Receipt]]:
+    """Return what takes a request through the door's order."""
+
+    async def receive(request: Request, accept: Accept) -> Receipt:
+        body = await _read_body(request, max_body_bytes, read_timeout_s)
+        headers = dict(request.headers)
+        await run_in_threadpool(verify, secrets, headers, body)
+        return await run_in_threadpool(accept, store, headers["webhook-id"], body, scrub)
+
+    return receive
+
+
+def from_environment(scrub: Scrub | None = None) -> FastAPI:
+    """Return the webhook as the environment says; `flows.webhook` has the same with personal data scrubbed.
 
     `RATCHET_WEBHOOK_SECRET` holds one or several secrets separated by commas, `RATCHET_DATABASE_URL` the database (a
     SQLite file in `.ratchet/` by default). What is missing or wrong ends the process with one line and exit code 2.
     """
     secrets = [secret.strip() for secret in os.environ.get("RATCHET_WEBHOOK_SECRET", "").split(",") if secret.strip()]
     if not secrets:
-        _stop("RATCHET_WEBHOOK_SECRET is not set: expected whsec_ and the base64 of at least 24 random bytes")
+        stop("RATCHET_WEBHOOK_SECRET is not set: expected whsec_ and the base64 of at least 24 random bytes")
     try:
         _checked(secrets)
         store = open_store(os.environ.get("RATCHET_DATABASE_URL") or DEFAULT_DATABASE_URL)
     except FeedbackError as error:
-        _stop(str(error))
-    return create_app(store, secrets)
+        stop(str(error))
+    return create_app(store, secrets, scrub=scrub)
 
 
-def _stop(message: str) -> NoReturn:
+def stop(message: str) -> NoReturn:
+    """End the process with one line and exit code 2: a setting is missing or wrong."""
     sys.stderr.write(f"ratchet feedback: {message}\n")
     raise SystemExit(2)
 
@@ -149,16 +165,16 @@ def _too_large(max_bytes: int) -> HTTPException:
     return HTTPException(413, f"body over {max_bytes} bytes: send smaller events", {"Connection": "close"})
 
 
-def _accept_predictions(store: Store, event_id: str, body: bytes) -> Receipt:
+def _accept_predictions(store: Store, event_id: str, body: bytes, scrub: Scrub | None) -> Receipt:
     event = _delivery(event_id, "predictions", body)
     rows = [item.row(event.received_at) for item in PredictionsBody.model_validate(_json(body)).predictions]
-    return _receipt(store.add_predictions(event, rows), len(rows))
+    return _receipt(store.add_predictions(event, rows, scrub), len(rows))
 
 
-def _accept_feedback(store: Store, event_id: str, body: bytes) -> Receipt:
+def _accept_feedback(store: Store, event_id: str, body: bytes, scrub: Scrub | None) -> Receipt:
     event = _delivery(event_id, "feedback", body)
     rows = [item.row(event.received_at) for item in FeedbackBody.model_validate(_json(body)).feedback]
-    return _receipt(store.add_feedback(event, rows), len(rows))
+    return _receipt(store.add_feedback(event, rows, scrub), len(rows))
 
 
 def _receipt(outcome: Outcome, count: int) -> Receipt:

@@ -4,6 +4,7 @@ Every delivery is one transaction: when a call returns, its rows are on disk; wh
 callers about fields and ranges (the webhook validates them), and decides nothing about training.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,7 +21,9 @@ from feedback.models import Event, Feedback, Prediction
 from feedback.records import Delivery, FeedbackRow, PredictionRow, storable
 
 Outcome = Literal["accepted", "duplicate"]
+Scrub = Callable[[str], str]  # the text without personal data; the same text gives the same, and again changes nothing
 
+_LABEL = re.compile(r"[^\s@:/+]*")
 ATTEMPTS = 3  # a delivery that meets another one between its look and its write looks again
 
 
@@ -85,34 +88,38 @@ class Store:
         with unavailable_if_failing(), Session(self._reading) as session:
             yield session
 
-    def add_predictions(self, event: Delivery, predictions: Sequence[PredictionRow]) -> Outcome:
+    def add_predictions(
+        self, event: Delivery, predictions: Sequence[PredictionRow], scrub: Scrub | None = None
+    ) -> Outcome:
         """Store the predictions, all or none; `duplicate` when this very event was stored before.
 
         A prediction id that is known already is left as it is if model version, text, output, confidence, unit and
-        slices are the same (its time may differ: the first one stays); a prediction is never changed.
+        slices are the same (its time may differ: the first one stays); a prediction is never changed. `scrub` goes
+        over text and output before anything is stored, but not over labels, and over what was stored without it before
+        the two are compared.
 
         Raises:
             EventConflict: the event id is known with another body, or a prediction id with other content.
             StoreUnavailable: the database failed; nothing was stored.
         """
-        rows = [_storable_row(row) for row in predictions]
+        rows = [_storable_row(row, scrub) for row in predictions]
 
         def write(session: Session) -> None:
-            new = _not_yet_stored(session, rows)
+            new = _not_yet_stored(session, rows, scrub)
             values = [_prediction_values(event, row) for row in new]
             if values:
                 session.execute(insert(Prediction), values)
 
         return self._deliver(event, write)
 
-    def add_feedback(self, event: Delivery, feedback: Sequence[FeedbackRow]) -> Outcome:
-        """Store the feedback, all or none; `duplicate` when this very event was stored before.
+    def add_feedback(self, event: Delivery, feedback: Sequence[FeedbackRow], scrub: Scrub | None = None) -> Outcome:
+        """Store the feedback, targets scrubbed, all or none; `duplicate` when this very event was stored before.
 
         Raises:
             EventConflict: the event id is known with another body.
             StoreUnavailable: the database failed; nothing was stored.
         """
-        values = [_feedback_values(event, place, row) for place, row in enumerate(feedback)]
+        values = [_feedback_values(event, place, row, scrub) for place, row in enumerate(feedback)]
 
         def write(session: Session) -> None:
             if values:
@@ -209,16 +216,22 @@ class Store:
             session.execute(select(1))
 
 
-def _storable_row(row: PredictionRow) -> PredictionRow:
+def _storable_row(row: PredictionRow, scrub: Scrub | None) -> PredictionRow:
     slices = {storable(name): storable(value) for name, value in row.slices.items()}
-    return replace(row, text=storable(row.text), output=storable(row.output), slices=slices)
+    text = storable(row.text) if scrub is None else scrub(storable(row.text))
+    return replace(row, text=text, output=_storable_answer(row.output, scrub), slices=slices)
 
 
-def _not_yet_stored(session: Session, rows: Sequence[PredictionRow]) -> list[PredictionRow]:
+def _storable_answer(text: str, scrub: Scrub | None) -> str:
+    """Return an output or target as it is stored: a label as it is, even one that looks like a phone number."""
+    return storable(text) if scrub is None or _LABEL.fullmatch(text) else scrub(storable(text))
+
+
+def _not_yet_stored(session: Session, rows: Sequence[PredictionRow], scrub: Scrub | None) -> list[PredictionRow]:
     """Return the rows to insert, each id once, in order of id (so that two deliveries never wait for each other)."""
     ids = {row.prediction_id for row in rows}
     stored = session.scalars(select(Prediction).where(Prediction.id.in_(ids)))
-    known = {prediction.id: _prediction_row(prediction) for prediction in stored}
+    known = {prediction.id: _storable_row(_prediction_row(prediction), scrub) for prediction in stored}
     new: dict[str, PredictionRow] = {}
     for row in rows:
         first = known.setdefault(row.prediction_id, row)
@@ -247,13 +260,13 @@ def _prediction_values(event: Delivery, row: PredictionRow) -> dict[str, object]
     }
 
 
-def _feedback_values(event: Delivery, place: int, row: FeedbackRow) -> dict[str, object]:
+def _feedback_values(event: Delivery, place: int, row: FeedbackRow, scrub: Scrub | None) -> dict[str, object]:
     return {
         "id": f"{event.event_id}/{place:06d}",
         "event_id": event.event_id,
         "prediction_id": row.prediction_id,
         "score": row.score,
-        "target": None if row.target is None else storable(row.target),
+        "target": None if row.target is None else _storable_answer(row.target, scrub),
         "source": row.source,
         "occurred_at": row.occurred_at,
         "received_at": event.received_at,

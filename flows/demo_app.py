@@ -63,7 +63,7 @@ class Feed:
         self._last: tuple[str, str, bytes] = ("", "", b"")
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "uvicorn", "--factory", "feedback.app:from_environment",
+        command = [sys.executable, "-m", "uvicorn", "--factory", "flows.webhook:from_environment",
                    "--host", "127.0.0.1", "--port", str(self._port)]  # fmt: skip
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=subprocess.STDOUT)

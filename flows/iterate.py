@@ -22,6 +22,7 @@ from flows.promotion import finish_promotions, offer, set_baseline
 from flows.publish import publish
 from tasks import stages
 from tasks.build import augment_rows, build, clean_rows
+from tasks.data.cleaning.scrub import scrub_text
 from tasks.data.reading.cells import format_time
 from tasks.data.rows import values
 from tasks.data.snapshot import read_table
@@ -119,13 +120,16 @@ def gather(project: Project) -> list[Table]:
     if len(found.rows) < spec.data.feedback.min_rows:
         return [rows]
     further = [name for name in ("time", "group") if getattr(spec.data, name)]  # as the source's rows have them
-    plain = [as_row(row) for row in found.rows]
+    plain = [as_row(row, spec.feedback.scrub) for row in found.rows]
     return [rows, stages.collect_feedback(project.store, plain, (*further, *spec.data.slices))]
 
 
-def as_row(row: HarvestedRow) -> dict[str, str]:
-    """Return a harvested row in the columns of all rows; a slice that is named like one of them does not count."""
-    own = {"id": f"feedback-{row.id}", "text": row.text, "target": row.target}
+def as_row(row: HarvestedRow, scrub: bool) -> dict[str, str]:
+    """Return a harvested row in the columns of all rows, scrubbed if wanted: the webhook has not always done so.
+
+    A slice that is named like one of the columns does not count.
+    """
+    own = {"id": f"feedback-{row.id}", "text": scrub_text(row.text) if scrub else row.text, "target": row.target}
     return {**row.slices, **own, "time": format_time(row.occurred_at), "group": row.unit or ""}
 
 

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.spec import DEFAULT_FILE, Spec, read_spec
+from tasks.data.cleaning.scrub_step import Scrub
 from tasks.errors import RatchetError, StorageError
 from tasks.registry import Registry
+from tasks.specs import CleanStep
 from tasks.store import Store, available_bytes
 
 if TYPE_CHECKING:
@@ -103,7 +105,7 @@ def open_project(spec_path: str | Path = DEFAULT_FILE) -> Project:
     path = Path(spec_path).expanduser().resolve()
     if path.is_dir():
         path = path / DEFAULT_FILE
-    project = Project(_with_base_from(path.parent, read_spec(path)), path)
+    project = Project(_with_models_from(path.parent, read_spec(path)), path)
     try:
         for name in ("store", "reports", "iterations", "prefect"):
             (project.state / name).mkdir(parents=True, exist_ok=True)
@@ -115,10 +117,24 @@ def open_project(spec_path: str | Path = DEFAULT_FILE) -> Project:
     return project
 
 
-def _with_base_from(root: Path, spec: Spec) -> Spec:
-    """Return the spec with a base that is a folder beside it as an absolute path: relative paths start at the spec."""
-    folder = root / spec.recipe.base
-    return replace(spec, recipe=replace(spec.recipe, base=str(folder))) if folder.is_dir() else spec
+def _with_models_from(root: Path, spec: Spec) -> Spec:
+    """Return the spec with models that are folders beside it as absolute paths: relative paths start at the spec."""
+    recipe = replace(spec.recipe, base=_from(root, spec.recipe.base), clean=_steps_from(root, spec.recipe.clean))
+    levers = tuple(
+        lever if lever.clean is None else replace(lever, clean=_steps_from(root, lever.clean)) for lever in spec.levers
+    )
+    return replace(spec, recipe=recipe, levers=levers)
+
+
+def _steps_from(root: Path, steps: tuple[CleanStep, ...]) -> tuple[CleanStep, ...]:
+    return tuple(
+        replace(step, names=_from(root, step.names)) if isinstance(step, Scrub) and step.names else step
+        for step in steps
+    )
+
+
+def _from(root: Path, model: str) -> str:
+    return str(root / model) if (root / model).is_dir() else model
 
 
 def set_environment(state: Path) -> None:

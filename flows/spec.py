@@ -29,6 +29,7 @@ class FeedbackSpec:
     """Where predictions and feedback are kept and what of them is trusted."""
 
     database_url: str = ""  # empty: SQLite in the project's own folder
+    scrub: bool = True  # personal data is replaced before the webhook stores a text, and in what was stored before
     harvest: HarvestSpec = field(default_factory=HarvestSpec)
 
 

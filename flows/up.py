@@ -101,6 +101,7 @@ def _environment(project: Project, ports: Ports) -> dict[str, str]:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "RATCHET_DATABASE_URL": project.database_url,
         "RATCHET_WEBHOOK_SECRET": webhook_secret(project),
+        "RATCHET_SCRUB": os.environ.get("RATCHET_SCRUB") or ("on" if project.spec.feedback.scrub else "off"),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
     }
 
@@ -120,7 +121,14 @@ def _start_all(project: Project, ports: Ports, environment: Mapping[str, str], r
         _wait(running, "mlflow", f"http://{HOST}:{ports.mlflow}/health")
     project.database.check()
     start(
-        "webhook", "uvicorn", "--factory", "feedback.app:from_environment", "--host", HOST, "--port", str(ports.webhook)
+        "webhook",
+        "uvicorn",
+        "--factory",
+        "flows.webhook:from_environment",
+        "--host",
+        HOST,
+        "--port",
+        str(ports.webhook),
     )
     _wait(running, "webhook", f"http://{HOST}:{ports.webhook}/healthz")
     _wait(running, "prefect", f"http://{HOST}:{ports.prefect}/api/health")

@@ -37,7 +37,7 @@ from tasks.specs import (
     Recipe,
 )
 from tasks.store import Store, cache_key
-from tasks.train.finetune import FineTune, base_identity, finetune
+from tasks.train.finetune import FineTune, base_identity, finetune, recogniser_identities
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +127,8 @@ def clean_rows(
         uri, removed = str(folder / "rows.parquet"), str(folder / "removed.parquet")
         return Table(uri, digest, done.table.num_rows, tuple(done.reports), removed)
 
-    return store.build("clean", cache_key("clean", snapshot, steps, max_removed), Table, make)
+    key = cache_key("clean", snapshot, steps, max_removed, *recogniser_identities(steps))
+    return store.build("clean", key, Table, make)
 
 
 def augment_rows(store: Store, rows: Table, snapshot: Snapshot, methods: Sequence[AugmentMethod], seed: int) -> Table:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tasks.artifacts import MANIFEST
 from tasks.errors import RegistryError, ReviewError
 from tasks.records import Candidate, Scorecard, Snapshot, Verdict, from_json, to_json
+from tasks.reference import write_reference
 from tasks.specs import Recipe
 from tasks.store import storage_named
 
@@ -154,7 +155,9 @@ class Registry:
 
         with _reaching(self.tracking_uri), mlflow.start_run(run_id=run_id):
             self.client.log_text(run_id, to_json(record), RECORD_FILE)
-            self.client.log_artifact(run_id, record.card.quality.scores_uri, REFERENCE_FOLDER)
+            with tempfile.TemporaryDirectory() as folder:
+                rows = write_reference(Path(record.card.quality.scores_uri), Path(folder))
+                self.client.log_artifact(run_id, str(rows), REFERENCE_FOLDER)
             if serving_form.digest != record.candidate.digest:
                 self.client.log_artifacts(run_id, record.candidate.uri, "candidate")
             info = mlflow.pyfunc.log_model(

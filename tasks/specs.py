@@ -18,9 +18,11 @@ from tasks.data.augmentation.paraphrase import Paraphrase
 from tasks.data.augmentation.rebalance import Rebalance
 from tasks.data.augmentation.slots import SwapSlots
 from tasks.data.checking.validate import ValidateSpec
-from tasks.data.cleaning.clean import Conflicts, DropEmpty, Normalise, Scrub
+from tasks.data.cleaning.clean import Conflicts, DropEmpty
 from tasks.data.cleaning.dedup import ExactDuplicates, NearDuplicates
 from tasks.data.cleaning.filter import Filter
+from tasks.data.cleaning.normalise import Normalise
+from tasks.data.cleaning.scrub_step import Scrub
 from tasks.data.reading.sources import FileSource, HubSource, SqlSource
 from tasks.measure.quality.metrics import check_metric
 from tasks.train.finetune import FineTune

@@ -17,7 +17,7 @@ from tasks import build
 from tasks import collect as collecting
 from tasks.errors import UserError
 from tasks.store import Store, cache_key
-from tasks.train.finetune import base_identity
+from tasks.train.finetune import base_identity, recogniser_identities
 
 
 def by_content(context: TaskRunContext, parameters: dict[str, Any]) -> str:
@@ -29,6 +29,8 @@ def by_content(context: TaskRunContext, parameters: dict[str, Any]) -> str:
 def _identity(name: str, value: Any) -> Any:
     if isinstance(value, Store):
         return value.root
+    if name == "steps":
+        return [value, recogniser_identities(value)]
     return base_identity(value) if name == "base" else value
 
 

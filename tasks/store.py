@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 RECORD = "record.json"
 FULL_DISK = (os.strerror(errno.ENOSPC), "disk is full")  # what Rust, C++ and SQLite say instead of raising OSError
 SIMILARITY = ("data/similarity.py", "data/shingles.py")
-PERSONAL = ("data/cleaning/scrub.py", "data/cleaning/pii.py")
+PERSONAL = ("data/cleaning/scrub.py", "data/cleaning/pii.py", "data/cleaning/phones.py")
 CODE = {  # the code that decides what a stage makes; a change of it changes the stage's keys
     "collect": ["data/reading", "data/rows.py", "data/snapshot.py"],
     "snapshot": ["data/split.py", "data/snapshot.py", *SIMILARITY],

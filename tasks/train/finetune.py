@@ -195,6 +195,11 @@ def _watcher() -> Any:
     return Watcher()
 
 
+def recogniser_identities(steps: Sequence[Any]) -> list[str]:
+    """Return what stands in a cache key for the models that cleaning steps name."""
+    return [base_identity(step.names) for step in steps if getattr(step, "names", "")]
+
+
 def base_identity(base: str) -> str:
     """Return what stands for a base in a cache key: a hub id as it is, a local folder by the content of its files."""
     folder = Path(resolve_base(base))

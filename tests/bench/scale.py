@@ -19,9 +19,11 @@ import pyarrow as pa
 
 from tasks import build
 from tasks.data.checking.validate import ValidateSpec
-from tasks.data.cleaning.clean import Conflicts, Normalise, Scrub
+from tasks.data.cleaning.clean import Conflicts
 from tasks.data.cleaning.dedup import ExactDuplicates, NearDuplicates
 from tasks.data.cleaning.filter import Filter
+from tasks.data.cleaning.normalise import Normalise
+from tasks.data.cleaning.scrub_step import Scrub
 from tasks.data.rows import values
 from tasks.data.similarity import near_duplicate_clusters, text_key
 from tasks.data.snapshot import read_table, write_table

@@ -1,11 +1,14 @@
 """The webhook's door on real databases: what is let in is on disk, and everything else is refused with its reason."""
 
 import json
+import subprocess
+import sys
 import threading
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,8 +16,11 @@ import pytest
 
 from feedback.app import create_app, from_environment
 from feedback.errors import SettingsInvalid
+from feedback.harvest import HarvestSpec, harvest
 from feedback.signing import sign
-from feedback.store import Store
+from feedback.store import Store, open_store
+from flows.webhook import from_environment as webhook_from_environment
+from tasks.data.cleaning.scrub import scrub_text
 from tests.integration.feedback_sender import SECRET, Sender
 
 PREDICTIONS = "/v1/predictions"
@@ -214,6 +220,114 @@ def test_one_bad_item_refuses_the_whole_event(sender: Sender, store: Store) -> N
     assert fields_named(sender.post(PREDICTIONS, {"predictions": items}, event_id)) == ["predictions.1.confidence"]
     assert store.counts().events == 0
     assert sender.post(PREDICTIONS, predictions(), event_id).status_code == 202
+
+
+def bytes_of(store: Store) -> bytes:
+    """Return everything that SQLite has on disk of the store."""
+    path = Path(str(store.engine.url.database))
+    return b"".join(file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
+
+
+@pytest.fixture
+def sqlite_store(sqlite_url: str) -> Iterator[Store]:
+    """An open store whose bytes can be read."""
+    opened = open_store(sqlite_url)
+    yield opened
+    opened.close()
+
+
+def test_personal_data_is_nowhere_on_disk(sqlite_store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    sender = Sender(sqlite_store, scrub=scrub_text)
+    said = "write to ann.secret@mail.example or call 020 7946 0958"
+    answers = [
+        sender.post(PREDICTIONS, predictions(text=said, output="answer ann.secret@mail.example")),
+        sender.post(FEEDBACK, feedback(target="tell ann.secret@mail.example")),
+        sender.post(PREDICTIONS, predictions(text=said, confidence="ann.secret@mail.example")),  # refused
+        sender.post(PREDICTIONS, predictions(text=said + " today")),  # the same id, another text
+    ]
+    assert [answer.status_code for answer in answers] == [202, 202, 422, 409]
+    ((_, vote, judged),) = sqlite_store.judged()
+    assert judged is not None
+    assert (judged.text, judged.output) == ("write to <EMAIL> or call <PHONE>", "answer <EMAIL>")
+    assert vote.target == "tell <EMAIL>"
+    kept = bytes_of(sqlite_store) + caplog.text.encode() + "".join(answer.text for answer in answers).encode()
+    assert b"write to <EMAIL> or call <PHONE>" in kept
+    assert b"ann.secret" not in kept
+    assert b"7946" not in kept
+
+
+def test_without_scrubbing_texts_are_stored_as_they_come(sqlite_store: Store) -> None:
+    Sender(sqlite_store).post(PREDICTIONS, predictions(text="write to ann.secret@mail.example"))
+    assert b"ann.secret@mail.example" in bytes_of(sqlite_store)
+
+
+def test_scrubbing_leaves_labels_slices_and_replays_as_they_are(store: Store) -> None:
+    sender = Sender(store, scrub=scrub_text)
+    labels = ["card_arrival", "Order Status 24/7", "123", "lost or stolen card", "N/A", "5-10 items", "v1.2.3",
+              "0123456789", "0101.21.00.10", "555-123-4567"]  # fmt: skip
+    for number, label in enumerate(labels):
+        item = predictions(prediction_id=f"p{number}", output=label, slices={"app": "1.2.3.4"}, text="me@x.org")
+        assert sender.post(PREDICTIONS, item, f"e{number}").json()["status"] == "accepted"
+        assert sender.post(PREDICTIONS, item, f"e{number}").json()["status"] == "duplicate"
+        assert sender.post(PREDICTIONS, item, f"again-{number}").json()["status"] == "accepted"
+        assert sender.post(FEEDBACK, feedback(prediction_id=f"p{number}", target=label)).status_code == 202
+    assert [row.output for row in store.window()] == labels
+    assert {row.slices["app"] for row in store.window()} == {"1.2.3.4"}
+    assert {vote.target for _, vote, _ in store.judged()} == set(labels)
+    assert store.counts().predictions == len(labels)
+    changed = predictions(prediction_id="p0", output="another", slices={"app": "1.2.3.4"}, text="me@x.org")
+    assert sender.post(PREDICTIONS, changed).status_code == 409
+
+
+def test_a_prediction_stored_before_scrubbing_is_known_again(store: Store) -> None:
+    said = predictions(text="write to me@x.org")
+    assert Sender(store).post(PREDICTIONS, said, "e1").status_code == 202
+    sender = Sender(store, scrub=scrub_text)
+    assert sender.post(PREDICTIONS, said, "e1").json()["status"] == "duplicate"
+    assert sender.post(PREDICTIONS, said, "e2").json()["status"] == "accepted"
+    assert store.counts().predictions == 1
+
+
+def test_what_was_stored_before_scrubbing_is_scrubbed_when_it_is_harvested(store: Store) -> None:
+    from flows.iterate import as_row
+
+    Sender(store).post(PREDICTIONS, predictions(text="write to me@x.org"))
+    Sender(store).post(FEEDBACK, feedback())
+    (row,) = harvest(store, HarvestSpec()).rows
+    assert as_row(row, scrub=True)["text"] == "write to <EMAIL>"
+    assert as_row(row, scrub=False)["text"] == "write to me@x.org"
+
+
+@pytest.mark.parametrize(("setting", "kept"), [("", "to <EMAIL>"), ("on", "to <EMAIL>"), ("OFF", "to me@x.org")])
+def test_the_webhook_of_the_environment_scrubs_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, sqlite_url: str, setting: str, kept: str
+) -> None:
+    monkeypatch.setenv("RATCHET_WEBHOOK_SECRET", SECRET)
+    monkeypatch.setenv("RATCHET_DATABASE_URL", sqlite_url)
+    monkeypatch.setenv("RATCHET_SCRUB", setting)
+    store = open_store(sqlite_url)
+    sender = Sender(store)
+    sender.app = webhook_from_environment()
+    assert sender.post(PREDICTIONS, predictions(text="to me@x.org")).status_code == 202
+    assert [row.text for row in store.window()] == [kept]
+    store.close()
+
+
+def test_a_wrong_setting_of_scrubbing_is_one_line_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RATCHET_SCRUB", "no")
+    with pytest.raises(SystemExit) as stop:
+        webhook_from_environment()
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "ratchet feedback: RATCHET_SCRUB: expected on or off, found 'no'\n"
+
+
+def test_the_webhook_loads_nothing_heavy() -> None:
+    heavy = ("torch", "prefect", "mlflow", "transformers", "pyarrow", "pandas", "numpy", "great_expectations")
+    code = f"import sys, flows.webhook; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_health_and_description(sender: Sender) -> None:

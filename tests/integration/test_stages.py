@@ -18,7 +18,8 @@ from feedback.records import FeedbackRow, PredictionRow
 from flows.iterate import gather
 from flows.project import Project
 from tasks import stages
-from tasks.data.cleaning.clean import DropEmpty, Normalise
+from tasks.data.cleaning.clean import DropEmpty
+from tasks.data.cleaning.normalise import Normalise
 from tasks.data.reading.sources import FileSource
 from tasks.data.snapshot import read_table
 from tasks.records import Snapshot, Table

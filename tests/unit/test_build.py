@@ -9,7 +9,8 @@ from tasks.artifacts import seal
 from tasks.compress.export import Onnx
 from tasks.compress.quantize import Int8Dynamic
 from tasks.data.augmentation.augment import Swap, Typos
-from tasks.data.cleaning.clean import DropEmpty, Normalise
+from tasks.data.cleaning.clean import DropEmpty
+from tasks.data.cleaning.normalise import Normalise
 from tasks.data.rows import make_rows
 from tasks.data.snapshot import write_table
 from tasks.records import Snapshot

@@ -1,14 +1,17 @@
 """Cleaning: each step, and what holds for any rows whatever."""
 
+import time
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.data.cleaning.clean import Conflicts, DropEmpty, Normalise, Scrub, apply, clean, normalise_text
+from tasks.data.cleaning.clean import Conflicts, DropEmpty, apply, clean
 from tasks.data.cleaning.dedup import ExactDuplicates, NearDuplicates
 from tasks.data.cleaning.filter import Filter
+from tasks.data.cleaning.normalise import Normalise, normalise_text
+from tasks.data.cleaning.scrub_step import Scrub
 from tasks.data.rows import mend_text, values
 from tasks.data.similarity import text_key
 from tasks.errors import DataError
@@ -17,6 +20,11 @@ from tests.unit.data_rows import rows
 STEPS: list[Any] = [
     Normalise(), DropEmpty(), Scrub(), Conflicts(), Conflicts(policy="drop"), ExactDuplicates(), NearDuplicates(),
     Filter(min_words=2, max_words=3, patterns=("a",)),
+]  # fmt: skip
+MARKUP = [
+    "<", ">", "b", "<b", "<b>", "</b>", "<br/>", "<a x='1'", "<p>", "<td>", "<!--", "-->", "<script>", "</script>",
+    "<!",
+    " ", "&lt;", "&gt;", "&amp;", "\n", "\u2028", "\u200b", "<NAME>", "word", '"',
 ]  # fmt: skip
 TABLES = st.lists(
     st.tuples(
@@ -39,18 +47,63 @@ TABLES = st.lists(
         ("one\r\n\r\n  two", "one\ntwo"),
         ("“it\u2019s” fine", "“it\u2019s” fine"),
         ("👩\u200d💻 ok", "👩\u200d💻 ok"),
+        ("<b>bo</b>ld <A HREF='x' target=_blank>link</a>", "bold link"),
+        ('<p class="a"id=b>one</p><p>two<br/>three</p>', "one\ntwo\nthree"),
+        ("<td>1</td><td>2</td><input disabled>ok", "1 2 ok"),
+        ("a<!-- b > c -->d <script src=x>if (a<b) {}</script>e<style>p{}</STYLE >", "a d e"),
+        ("<!DOCTYPE html><html><title>x</title></html>", "x"),
+        ("&lt;b&gt;twice escaped&lt;/b&gt; <<i>i>x", "twice escaped x"),
     ],
 )
 def test_normalise_mends_text(dirty: str, clean_text: str) -> None:
     assert normalise_text(dirty) == clean_text
 
 
-def test_normalise_leaves_entities_where_told() -> None:
-    assert normalise_text("a &amp; b", html=False) == "a &amp; b"
+@pytest.mark.parametrize(
+    "text",
+    [
+        "write to <EMAIL> or <PHONE>, <IBAN>, <CARD>, <IP>, <URL>, <NAME>", "a < b and c > d", "if a<b and c>d",
+        "i <3 u", "<- left ->", "I <think> so", "vector<int> x", "a <!-- never closed", "<b never closed",
+        "<em-dash>", "<>",
+    ],
+)  # fmt: skip
+def test_what_is_no_tag_of_html_stays(text: str) -> None:
+    assert normalise_text(text) == text
+
+
+def test_normalise_leaves_html_where_told() -> None:
+    assert normalise_text("a &amp; <b>b</b>", html=False) == "a &amp; <b>b</b>"
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "<",
+        "<b",
+        "<b ",
+        "<!--",
+        "<script>",
+        "<a x='",
+        "<a b=\"<a c='",
+        "<a x=1 ",
+        "<<b>",
+        "</p>",
+        "<style></script>",
+        " ",
+    ],
+)
+def test_hostile_markup_costs_linear_time(piece: str) -> None:
+    began = time.process_time()
+    normalise_text(piece * (200_000 // len(piece)))
+    assert time.process_time() - began < 2
 
 
 @settings(deadline=None)
-@given(st.text(max_size=40) | st.text(alphabet="&amp;#ltg; \n\t\u200b\u00ad\u0301eâ€™Ã©\x1b[0m\r\u2028", max_size=30))
+@given(
+    st.text(max_size=40)
+    | st.text(alphabet="&amp;#ltg; \n\t\u200b\u00ad\u0301eâ€™Ã©\x1b[0m\r\u2028", max_size=30)
+    | st.lists(st.sampled_from(MARKUP), max_size=15).map("".join)
+)
 def test_normalise_survives_any_text_and_is_idempotent(text: str) -> None:
     assert normalise_text(normalise_text(mend_text(text))) == normalise_text(mend_text(text))
 

@@ -2,9 +2,11 @@
 
 from dataclasses import asdict
 
-from tasks.data.cleaning.clean import DropEmpty, Normalise, Scrub, clean
+from tasks.data.cleaning.clean import DropEmpty, clean
 from tasks.data.cleaning.dedup import ExactDuplicates, NearDuplicates
 from tasks.data.cleaning.filter import Filter
+from tasks.data.cleaning.normalise import Normalise
+from tasks.data.cleaning.scrub_step import Scrub
 from tasks.data.rows import values, with_values
 from tests.unit.data_rows import rows
 

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.data import text_pass
-from tasks.data.cleaning.clean import DropEmpty, Normalise, Scrub, clean
+from tasks.data.cleaning.clean import DropEmpty, clean
 from tasks.data.cleaning.filter import Filter
+from tasks.data.cleaning.normalise import Normalise
+from tasks.data.cleaning.scrub_step import Scrub
 from tasks.data.text_pass import as_array, map_texts
 from tests.unit.data_rows import rows
 

@@ -5,7 +5,6 @@ Neighbouring steps that look at one text at a time run as one pass. What single 
 """
 
 import logging
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
@@ -18,7 +17,6 @@ from pydantic.dataclasses import dataclass
 
 from tasks.data.cleaning.effects import Effect, effect_of, removals, remove
 from tasks.data.cleaning.row_steps import Looked, look, reads_one_text, run_steps
-from tasks.data.cleaning.scrub import scrub_text
 from tasks.data.rows import values
 from tasks.data.similarity import text_key
 from tasks.errors import DataError
@@ -32,22 +30,6 @@ log = logging.getLogger(__name__)
 
 MAX_REMOVED_SHARE = 0.5
 
-_PLAIN = re.compile(r"[ -%'-~\n]*")  # ASCII without control characters and ampersands: nothing for ftfy to mend
-_INVISIBLE = re.compile(
-    "[\u00ad\u200b\u2060\ufeff\u202a-\u202e\u2066-\u2069]"
-)  # joiners stay: scripts and emoji use them
-_LINE_BREAKS = re.compile(r"\s*[\n\u2028\u2029]\s*")
-_SPACES = re.compile(r"[^\S\n]+")
-_MAX_ROUNDS = 10
-
-
-@dataclass(frozen=True, config={"extra": "forbid"})
-class Normalise:
-    """Unicode NFC, mojibake repaired, control characters out, white space collapsed; `html` also decodes entities."""
-
-    kind: Literal["normalise"] = "normalise"
-    html: bool = True
-
 
 @dataclass(frozen=True, config={"extra": "forbid"})
 class DropEmpty:
@@ -55,13 +37,6 @@ class DropEmpty:
 
     kind: Literal["drop_empty"] = "drop_empty"
     min_chars: Annotated[int, Field(ge=1, le=10_000)] = 1
-
-
-@dataclass(frozen=True, config={"extra": "forbid"})
-class Scrub:
-    """Replace personal data with `<EMAIL>`, `<PHONE>`, `<IBAN>`, `<CARD>`, `<IP>`, secret URLs with `<URL>`."""
-
-    kind: Literal["scrub"] = "scrub"
 
 
 @dataclass(frozen=True, config={"extra": "forbid"})
@@ -132,16 +107,6 @@ def _parameters(step: Any) -> dict[str, Any]:
     return {name: value for name, value in asdict(step).items() if name != "kind"}
 
 
-@look.register(Normalise)
-def _normalise(step: Normalise, texts: Sequence[str]) -> Looked:
-    return [normalise_text(text, html=step.html) for text in texts], [""] * len(texts)
-
-
-@look.register(Scrub)
-def _scrub(step: Scrub, texts: Sequence[str]) -> Looked:
-    return [scrub_text(text) for text in texts], [""] * len(texts)
-
-
 @look.register(DropEmpty)
 def _drop_empty(step: DropEmpty, texts: Sequence[str]) -> Looked:
     return texts, ["" if len(text.strip()) >= step.min_chars else "too short" for text in texts]
@@ -163,27 +128,6 @@ def _winner(counts: Counter[str], policy: str) -> str | None:
     if len(ranked) > 1 and (policy == "drop" or ranked[0][1] == ranked[1][1]):
         return None
     return ranked[0][0]
-
-
-def normalise_text(text: str, *, html: bool = True) -> str:
-    """Return the text in NFC, mended and with white space collapsed; applying it again changes nothing.
-
-    Line breaks stay (one for a run of them), quotation marks are not straightened: production text has them too.
-    """
-    for _ in range(_MAX_ROUNDS):
-        mended = _normalise_once(text, html=html)
-        if mended == text:
-            break
-        text = mended
-    return text
-
-
-def _normalise_once(text: str, *, html: bool) -> str:
-    if not _PLAIN.fullmatch(text):
-        import ftfy
-
-        text = _INVISIBLE.sub("", ftfy.fix_text(text, unescape_html=html, uncurl_quotes=False, normalization="NFC"))
-    return _SPACES.sub(" ", _LINE_BREAKS.sub("\n", text)).strip()
 
 
 def _refuse_collapse(report: "StepReport", max_removed: float) -> None:

@@ -64,9 +64,9 @@ def remove(
 
 
 def rewrite(step: str, table: "pa.Table", new: Sequence[str]) -> Effect:
-    """Return the effect of giving the rows new texts."""
-    pairs = [(old, text) for old, text in zip(values(table, "text"), new, strict=True) if old != text]
-    report = make_report(step, table.num_rows, table.num_rows, len(pairs), (show_change(*pair) for pair in pairs))
+    """Return the effect of giving the rows new texts, from which personal data is gone; only those are shown."""
+    changed = [text for old, text in zip(values(table, "text"), new, strict=True) if old != text]
+    report = make_report(step, table.num_rows, table.num_rows, len(changed), map(scrub_text, changed))
     return Effect(with_values(table, "text", new), report, removals(step, [], [], []))
 
 

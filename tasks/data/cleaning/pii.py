@@ -36,6 +36,7 @@ IBAN_CHARS = {country: int(line.split()[0]) for line in _LENGTHS.strip().splitli
 
 # Repeats are bounded or possessive and begin at a boundary, so that hostile text costs linear time.
 _IBAN_HEAD = re.compile(r"(?<!\w)[A-Za-z]{2}[0-9]{2}(?=[ -]?[0-9A-Za-z])")
+_IN_FOURS = re.compile(r"\w{5,}|\w{4}(?: \w{4})*(?: \w{1,3})?|\w{4}(?:-\w{4})*(?:-\w{1,3})?")
 _IBAN_REST = {chars: re.compile(rf"(?:[ -]?[0-9A-Za-z]){{{chars - 4}}}(?!\w)") for chars in set(IBAN_CHARS.values())}
 
 _GROUP = r"[0-9]++(?!\w|[.,][0-9]{1,2}(?![0-9]))"  # not the whole part of an amount
@@ -67,7 +68,11 @@ _A_VERSION = re.compile(
     re.IGNORECASE,
 )
 
-_URL = re.compile(r"(?:\b[a-z][a-z0-9+.-]{1,15}://|(?<![\w@.-])www\.)[^\s<>\"]*[^\s<>\".,;:!?)\]'}]", re.IGNORECASE)
+_URL = re.compile(
+    r"(?:\b[a-z][a-z0-9+.-]{1,15}://|(?<![\w@.-])(?:www\.|(?:[a-z0-9-]++\.)++[a-z]{2,24}(?=[/?#])))"
+    r"[^\s<>\"\u201c\u201d\u00ab\u00bb]*[^\s<>\"\u201c\u201d\u00ab\u00bb\u2018\u2019.,;:!?)\]'}]",
+    re.IGNORECASE,
+)
 _USER = re.compile(r"[a-z0-9+.-]+://[^/?#@]+@", re.IGNORECASE)
 _PARAMETER = re.compile(r"[?&;#]([^?&;#=]{1,64})=(?=[^&;#])")
 _KEY_WORD = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+")
@@ -85,12 +90,14 @@ def is_iban(text: str) -> bool:
 
     The checksum is ISO 7064's mod 97-10, as ISO 13616 uses it: the first four characters go to the end, letters become
     10 to 35, and the number leaves the remainder 1. It finds every wrong digit. At least half of the account's
-    characters must be digits, as they are in all published formats, so that words are no account.
+    characters must be digits, as they are in all published examples, so that words are no account; a quarter where it
+    is written in one piece or in groups of four, as words are not.
     """
     plain = re.sub("[ -]", "", text).upper()
     if not re.fullmatch("[A-Z]{2}[0-9]{2}[0-9A-Z]+", plain) or len(plain) != IBAN_CHARS.get(plain[:2]):
         return False
-    if 2 * sum(map(str.isdigit, plain[4:])) < len(plain) - 4 or not 2 <= int(plain[2:4]) <= 98:
+    share = 4 if _IN_FOURS.fullmatch(text) else 2
+    if share * sum(map(str.isdigit, plain[4:])) < len(plain) - 4 or not 2 <= int(plain[2:4]) <= 98:
         return False
     return int("".join(str(int(character, 36)) for character in plain[4:] + plain[:4])) % 97 == 1
 
@@ -148,7 +155,9 @@ def find_ip_addresses(text: str) -> Iterator[Span]:
 
 def find_secret_urls(text: str) -> Iterator[Span]:
     """Yield where URLs stand that name a user before the host, or have a query key such as `token` or `api_key`."""
-    for match in _URL.finditer(text) if "://" in text or "www." in text.lower() else ():
+    if "=" not in text and not ("@" in text and "://" in text):
+        return
+    for match in _URL.finditer(text):
         keys = (unquote(key) for key in _PARAMETER.findall(match.group()))
         if _USER.match(match.group()) or any(map(_is_secret, keys)):
             yield match.span()
