@@ -106,7 +106,7 @@ def test_feedback_joins_the_source_with_its_time_and_unit(tmp_path: Path) -> Non
     project = SimpleNamespace(
         root=tmp_path,
         store=Store(str(tmp_path / "store")),
-        spec=SimpleNamespace(data=data, feedback=SimpleNamespace(harvest=HarvestSpec())),
+        spec=SimpleNamespace(data=data, feedback=SimpleNamespace(harvest=HarvestSpec(), scrub=True)),
         database=SimpleNamespace(judged=lambda since: judged),
     )
 
