@@ -27,6 +27,8 @@ _BITS = 21  # of a code point
 
 def text_key(text: str) -> str:
     """Return the text as duplicates are told: NFKC, case folded, white space collapsed."""
+    if text.isascii():  # the same, sooner
+        return " ".join(text.lower().split())
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
