@@ -10,6 +10,7 @@ from pathlib import Path
 
 from prefect import flow
 
+import tasks.build
 from feedback.harvest import harvest
 from flows.budget import decide_on_golden
 from flows.climb import climb
@@ -21,7 +22,7 @@ from flows.project import Project, check_space, only_one, open_project
 from flows.promotion import finish_promotions, offer, set_baseline
 from flows.publish import publish
 from tasks import stages
-from tasks.build import augment_rows, build, clean_rows
+from tasks.build import build, training_rows
 from tasks.data.rows import values
 from tasks.data.snapshot import read_table
 from tasks.errors import RatchetError
@@ -74,7 +75,7 @@ def turn(project: Project, diary: Diary) -> Outcome:
         reason = f"Nothing changed since iteration {last.iteration}."
         return replace(outcome, verdict=Verdict("reject", reason, (), spec.gate.alpha))
     record = project.registry.read_record(reigning)
-    champion = Contender(record.recipe, record.candidate)
+    champion = Contender(record.recipe, record.candidate, teacher=record.teacher)
     new_data = snapshot.digest != record.snapshot.digest
     learn_only = diary.trigger == "drift" and new_data  # drift wants an answer soon: learn, do not search
     levers = () if learn_only else spec.levers
@@ -164,10 +165,7 @@ def profile(project: Project, contender: Contender, outcome: Outcome) -> Profile
 
 def cleaning(project: Project, contender: Contender, outcome: Outcome) -> tuple[StepReport, ...]:
     """Return what the contender's cleaning and augmentation did to the training rows; it is stored already."""
-    recipe, snapshot = contender.recipe, outcome.snapshot
-    rows = clean_rows(project.store, snapshot, recipe.clean)
-    if recipe.augment:
-        rows = augment_rows(project.store, rows, snapshot, recipe.augment, recipe.train.seed)
+    rows = training_rows(tasks.build, project.store, contender.recipe, outcome.snapshot, contender.teacher)
     return rows.reports
 
 

@@ -11,11 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flows.spec import DEFAULT_FILE, Spec, read_spec
+from tasks.data.augmentation.augment import model_fields
 from tasks.errors import RatchetError, StorageError
 from tasks.registry import Registry
+from tasks.specs import AugmentMethod
 from tasks.store import Store, available_bytes
 
 if TYPE_CHECKING:
@@ -103,7 +105,7 @@ def open_project(spec_path: str | Path = DEFAULT_FILE) -> Project:
     path = Path(spec_path).expanduser().resolve()
     if path.is_dir():
         path = path / DEFAULT_FILE
-    project = Project(_with_base_from(path.parent, read_spec(path)), path)
+    project = Project(_with_models_from(path.parent, read_spec(path)), path)
     try:
         for name in ("store", "reports", "iterations", "prefect"):
             (project.state / name).mkdir(parents=True, exist_ok=True)
@@ -115,10 +117,19 @@ def open_project(spec_path: str | Path = DEFAULT_FILE) -> Project:
     return project
 
 
-def _with_base_from(root: Path, spec: Spec) -> Spec:
-    """Return the spec with a base that is a folder beside it as an absolute path: relative paths start at the spec."""
-    folder = root / spec.recipe.base
-    return replace(spec, recipe=replace(spec.recipe, base=str(folder))) if folder.is_dir() else spec
+def _with_models_from(root: Path, spec: Spec) -> Spec:
+    """Return the spec with models that are folders beside it as absolute paths: relative paths start at the spec."""
+
+    def place(name: str) -> str:
+        return str(root / name) if (root / name).is_dir() else name
+
+    def move(method: AugmentMethod) -> AugmentMethod:
+        places: dict[str, Any] = {field: place(getattr(method, field)) for field in model_fields(method)}
+        return replace(method, **places)
+
+    recipe = replace(spec.recipe, base=place(spec.recipe.base), augment=tuple(map(move, spec.recipe.augment)))
+    levers = tuple(replace(one, augment=tuple(map(move, one.augment))) if one.augment else one for one in spec.levers)
+    return replace(spec, recipe=recipe, levers=levers)
 
 
 def set_environment(state: Path) -> None:

@@ -32,7 +32,10 @@ CODE = {  # the code that decides what a stage makes; a change of it changes the
     "snapshot": ["data/split.py", "data/snapshot.py", "data/similarity.py"],
     "check": ["data/checking", "data/similarity.py", "data/cleaning/scrub.py", "data/cleaning/pii.py"],
     "clean": ["data/cleaning", "data/similarity.py"],
-    "augment": ["data/augmentation", "data/cleaning/scrub.py", "data/cleaning/pii.py", "data/similarity.py"],
+    "augment": [
+        *("data/augmentation", "data/cleaning/scrub.py", "data/cleaning/pii.py", "data/similarity.py"),
+        "../serving/predictors.py",
+    ],
     "fit": ["train"],
     "compress": ["compress"],
     "slices": [

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic.dataclasses import dataclass
 
-from tasks.data.augmentation.augment import Given, Made, Share, chance, propose
+from tasks.data.augmentation.augment import Given, Made, MaxRows, Share, chance, choose, propose
 
 _PARTNERS = 50  # texts of the same class and length that are looked at for one row
 NO_TEMPLATE = "no text of its class has the same template"
@@ -25,19 +25,19 @@ class SwapSlots:
 
     kind: Literal["swap_slots"] = "swap_slots"
     share: Share = 0.3
+    max_rows: MaxRows = None
 
 
 @propose.register(SwapSlots)
 def _swap_slots(method: SwapSlots, given: Given) -> Made:
-    words = [row["text"].split() for row in given.parents]
     groups: dict[tuple[str, int], list[list[str]]] = defaultdict(list)
-    for row, own in zip(given.parents, words, strict=True):
+    for row in given.parents:
+        own = row["text"].split()
         groups[row["target"], len(own)].append(own)
     pairs, lonely = [], 0
-    for row, own in zip(given.parents, words, strict=True):
-        rng = chance(given, row)
-        if rng.random() >= method.share:
-            continue
+    for row in choose(method, given):
+        rng, own = chance(given, row), row["text"].split()
+        rng.random()  # the draw by which the row was chosen
         group = groups[row["target"], len(own)]
         for partner in rng.sample(group, min(_PARTNERS, len(group))):
             slots = _find_slots(own, partner)
