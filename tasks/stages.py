@@ -1,8 +1,9 @@
 """The stages as Prefect tasks: one table of names, retries, timeouts and caching.
 
-The work is in `tasks.build` and `tasks.measurements`. A stage is cached by the content of its arguments, so a rerun with nothing changed shows every stage as cached.
-`collect` looks at the source each time; judging and promoting are never cached. Tasks carry no tags: for each tag
-Prefect asks its server for a concurrency slot, and a server on SQLite often answers that only after seconds.
+The work is in `tasks.build` and `tasks.measurements`. A stage is cached by the content of its arguments, so a rerun
+with nothing changed shows every stage as cached. `collect` looks at the source each time; judging and promoting are
+never cached. Tasks carry no tags: for each tag Prefect asks its server for a concurrency slot, and a server on SQLite
+often answers that only after seconds.
 """
 
 from collections.abc import Callable

@@ -4,8 +4,10 @@ It runs none of them. No weights are unpickled and no code that comes with a mod
 """
 
 import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from tasks.errors import ModelError
@@ -13,8 +15,8 @@ from tasks.train.base import resolve_base
 
 log = logging.getLogger(__name__)
 
-KINDS = {"AutoModel": "encoder", "AutoModelForMaskedLM": "masked language model",
-         "AutoModelForSeq2SeqLM": "sequence-to-sequence model"}  # fmt: skip
+KINDS = {"AutoModel": "an encoder", "AutoModelForMaskedLM": "a masked language model",
+         "AutoModelForSeq2SeqLM": "a sequence-to-sequence model"}  # fmt: skip
 
 
 class LanguageModel(NamedTuple):
@@ -36,17 +38,21 @@ def open_model(field: str, name: str, auto_class: str) -> LanguageModel:
     from safetensors import SafetensorError
 
     folder = resolve_base(name)
+    if Path(name).is_absolute() and not Path(name).is_dir():
+        raise ModelError(f"{field}: there is no folder {name!r}; give {KINDS[auto_class]}: a folder or a hub id")
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        with warnings.catch_warnings():  # Marian's misses what only evens out punctuation
+            warnings.filterwarnings("ignore", message="Recommended: pip install sacremoses")
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
         model, info = getattr(transformers, auto_class).from_pretrained(
             folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
     except (OSError, ValueError, KeyError, ImportError, SafetensorError, RuntimeError) as error:
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise ModelError(
-            f"{field}: cannot load {name!r} as a {KINDS[auto_class]} ({first_line}); give a folder with config, "
+            f"{field}: cannot load {name!r} as {KINDS[auto_class]} ({first_line}); give a folder with config, "
             "safetensors and tokenizer (pickled weights are never read), or a hub id that this machine can reach"
         ) from error
     _refuse_gaps(field, name, KINDS[auto_class], info["missing_keys"])
@@ -60,12 +66,10 @@ def _refuse_gaps(field: str, name: str, kind: str, missing: Sequence[str]) -> No
     """Refuse weights that are not in the files: transformers would make them up at random."""
     lacking = sorted(key for key in missing if "pooler" not in key and "position_ids" not in key)  # nobody reads those
     if lacking:
-        hint = (
-            "; 'minilm' is an encoder alone: name a model that was trained with that head"
-            if "cls." in str(lacking)
-            else "; name a whole one"
+        raise ModelError(
+            f"{field}: {name!r} is not {kind}: its files lack {', '.join(lacking[:3])}; name a model that was trained "
+            "as one (the embedded 'minilm' is an encoder alone)"
         )
-        raise ModelError(f"{field}: {name!r} is no {kind}: its files lack {', '.join(lacking[:3])}{hint}")
 
 
 @contextmanager

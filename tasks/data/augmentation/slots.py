@@ -31,7 +31,7 @@ class SwapSlots:
 @propose.register(SwapSlots)
 def _swap_slots(method: SwapSlots, given: Given) -> Made:
     groups: dict[tuple[str, int], list[list[str]]] = defaultdict(list)
-    for row in given.parents:
+    for row in sorted(given.parents, key=lambda row: row["id"]):
         own = row["text"].split()
         groups[row["target"], len(own)].append(own)
     pairs, lonely = [], 0

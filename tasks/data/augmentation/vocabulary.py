@@ -6,14 +6,16 @@ from functools import cache
 
 MIN_LETTERS = 3
 
-# Placeholders are matched to be passed over. Parts of addresses, of contractions and of words with digits are no words.
-_WORD = re.compile(r"<[^<>\s]*>|(?<![\w'\u2019@./-])[^\W\d_]+(?![\w'\u2019@/-]|\.\w)")
+# Placeholders such as <EMAIL> and [MASK] are matched to be passed over. Parts of addresses, of contractions and of
+# words with digits are no words.
+_WORD = re.compile(r"<[^<>\s]*>|\[[^\[\]\s]*\]|(?<![\w'\u2019@./-])[^\W\d_]+(?![\w'\u2019@/-]|\.\w)")
+_ENDINGS = ("s", "ed", "ing", "ly")
 _WORD_STARTS = ("Ġ", "▁")  # how byte-level and SentencePiece vocabularies mark a token that begins a word
 
 
 def find_words(text: str) -> list[tuple[int, int]]:
     """Return where the words are that may be exchanged, as (start, end): letters only, no placeholder, no stop-word."""
-    found = [match.span() for match in _WORD.finditer(text) if not match[0].startswith("<")]
+    found = [match.span() for match in _WORD.finditer(text) if match[0][0] not in "<["]
     return [(start, end) for start, end in found if is_content_word(text[start:end])]
 
 
@@ -47,18 +49,22 @@ def whole_words(vocabulary: Mapping[str, int], special: Collection[str]) -> dict
 
 
 def same_lemma(left: str, right: str) -> bool:
-    """Return whether two words look like forms of one: one holds the other at an end, or half of it begins both.
+    """Return whether two words look like forms of one: one holds the other at an end, or they begin alike.
 
     It errs towards forms: "contact" and "content" count as one, and so do "usual" and "unusual".
     """
     short, long = sorted((left.casefold(), right.casefold()), key=len)
     shared = next((at for at, letter in enumerate(short) if letter != long[at]), len(short))
-    return long.startswith(short) or long.endswith(short) or shared >= max(MIN_LETTERS, (len(short) + 1) // 2)
+    return long.startswith(short) or long.endswith(short) or shared >= min(4, len(short) // 2 + 1)
 
 
 def may_replace(word: str, other: str) -> bool:
-    """Return whether `other` could stand in the place of `word` by its form alone; what it means is not asked."""
-    return word[0].isupper() == other[0].isupper() and not same_lemma(word, other)
+    """Return whether `other` could stand in the place of `word` by its form alone; what it means is not asked.
+
+    Both begin in the same case, and both or neither end as plurals, participles and adverbs of English do.
+    """
+    alike = all(word.casefold().endswith(end) == other.casefold().endswith(end) for end in _ENDINGS)
+    return alike and word[0].isupper() == other[0].isupper() and not same_lemma(word, other)
 
 
 def with_case_of(word: str, other: str) -> str:
