@@ -35,6 +35,15 @@ def _by_name(value: Any) -> Any:
     return {"kind": value} if isinstance(value, str) else value
 
 
+def _method_by_name(value: Any) -> Any:
+    """Do the same for augmentation, and say where mixup is: it makes no rows."""
+    found = _by_name(value)
+    if isinstance(found, dict) and found.get("kind") == "mixup":
+        raise ValueError("'mixup' makes no rows, it mixes vectors while a model trains; set `mixup` in `train`, as in "
+                         "train: {mixup: 0.2}")  # fmt: skip
+    return found
+
+
 CleanStep = Annotated[
     Annotated[
         Normalise | DropEmpty | Filter | Scrub | ExactDuplicates | NearDuplicates | Conflicts,
@@ -57,7 +66,7 @@ AugmentMethod = Annotated[
         | KeepLabel,
         Field(discriminator="kind"),
     ],
-    BeforeValidator(_by_name),
+    BeforeValidator(_method_by_name),
 ]
 CompressPass = Annotated[Annotated[Onnx | Int8Dynamic, Field(discriminator="kind")], BeforeValidator(_by_name)]
 

@@ -109,6 +109,8 @@ def test_a_misspelt_key_suggests_the_nearest(refusal, content, message):
         (lever(compress=[{"kind": "onix"}]), "levers[1].compress[0].kind: unknown kind 'onix'; did you mean 'onnx'?"),
         (lever(augment=[{"share": 0.1}]), "levers[1].augment[0].kind: missing; known are typos, swap, "
          "dropout, swap_slots, synonyms, mask_fill, back_translate, paraphrase, rebalance, limit, keep_label"),
+        (lever(augment=["swap", {"kind": "mixup", "alpha": 0.2}]), "levers[1].augment[1]: 'mixup' makes no rows, it "
+         "mixes vectors while a model trains; set `mixup` in `train`, as in train: {mixup: 0.2}"),
         (lever(augment=["mask_fill"]), "levers[1].augment[0].model: missing; it is required"),
         (lever(augment=["back_translate"]), "levers[1].augment[0].forward: missing; it is required; "
          "levers[1].augment[0].backward: missing; it is required"),
