@@ -1,4 +1,4 @@
-"""An augmentation is a lever: the gate measures what it was worth, with an interval, and the champion judges its rows."""
+"""An augmentation is a lever: the gate measures what it was worth, with its interval, and the champion is the judge."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import tasks.build
 from flows.climb import climb
 from flows.effects import effects_of, lever_effects
 from flows.outcome import Contender, Outcome, write_outcome
-from flows.page import lever_rows
+from flows.page import lever_rows, write_report
 from flows.project import open_project
 from tasks import stages
 from tasks.build import build, training_rows
@@ -57,6 +57,8 @@ def test_an_augmentation_has_its_effect_in_the_ledger_with_its_interval(tmp_path
         assert effect["quality"]["low"] < effect["quality"]["high"]
     shown = {row.name: row for row in lever_rows(effects_of([outcome]), {})}
     assert all(" to " in shown[name].quality and shown[name].stage == "augment" for name in ("words", "near"))
+    write_report(outcome, [outcome], tmp_path / "report.html")
+    assert all(shown[name].quality in (tmp_path / "report.html").read_text("utf-8") for name in ("words", "near"))
 
     recipe = pull(levers[0], project.spec.recipe)
     made = training_rows(tasks.build, project.store, recipe, snapshot, champion.candidate)

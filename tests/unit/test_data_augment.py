@@ -132,10 +132,12 @@ def test_rare_classes_are_repeated_up_to_the_share() -> None:
 
 
 def test_later_methods_vary_the_repeated_rows_too() -> None:
-    made, _ = augment(classes(big=40, tiny=2), [Rebalance(share=0.25, per_row=9), Typos(share=1)], 1)
+    made, reports = augment(classes(big=40, tiny=2), [Rebalance(share=0.25, per_row=9), Typos(share=1)], 1)
     parents = [row["id"] for row in made.to_pylist() if row["source"] == "augment:typos" and row["target"] == "tiny"]
-    assert len(parents) == 10
-    assert sum("+rebalance0" in parent for parent in parents) == 8
+    assert reports[1].rows_out - reports[1].rows_in + reports[1].left_out.get(REPEATED, 0) == 50
+    assert (
+        sum("+rebalance0" in parent for parent in parents) > 2 >= sum("+rebalance0" not in parent for parent in parents)
+    )
 
 
 @settings(deadline=None, max_examples=50)
@@ -246,12 +248,12 @@ def test_a_method_adds_no_more_than_its_budget(kind: Any) -> None:
     texts = [f"where is the card {number} that I want for order {7 * number} now" for number in range(60)]
     table = rows(texts, [f"class {number % 3}" for number in range(60)])
     free, (all_of,) = augment(table, [kind(share=1)], 1)
-    made, (report,) = augment(table, [kind(share=1, max_rows=9)], 1)
-    assert made.num_rows == 69 < free.num_rows
-    assert report.left_out[SPENT] == free.num_rows - 69
+    made, (report,) = augment(table, [kind(share=1, max_rows=15)], 1)
+    assert made.num_rows == 75 < free.num_rows
+    assert report.left_out[SPENT] == free.num_rows - 75
     assert set(values(made, "text")) < set(values(free, "text"))
     assert len({row["target"] for row in made.slice(60).to_pylist()}) == 3
-    assert report.parameters["max_rows"] == 9
+    assert report.parameters["max_rows"] == 15
     assert all_of.parameters["max_rows"] is None
 
 

@@ -5,6 +5,7 @@ that a rerun makes the same rows and further rows change nothing about the old o
 or a model have files of their own. Whether a method pays is the gate's question.
 """
 
+import hashlib
 import logging
 import random
 from collections import Counter
@@ -149,13 +150,19 @@ def augment(
 
 
 def chance(given: Given, row: Row) -> random.Random:
-    """Return random numbers that depend on nothing but the seed, the method's place and the row's id."""
+    """Return random numbers that depend on nothing but the seed, the method's place and the row's id: to rewrite by."""
     return random.Random(f"{given.seed}:{row['id']}")
+
+
+def draw(given: Given, row: Row) -> float:
+    """Return one number in [0, 1) that depends on the same, by which rows are chosen and ranked."""
+    digest = hashlib.blake2b(f"{given.seed}:{row['id']}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) / 2**64
 
 
 def choose(method: Any, given: Given) -> list[Row]:
     """Return a `share` of the parents in the order of their hashes: a spent budget leaves out rows of all classes."""
-    draws = ((chance(given, row).random(), row["id"], row) for row in given.parents)
+    draws = ((draw(given, row), row["id"], row) for row in given.parents)
     return [row for _, _, row in sorted((draw for draw in draws if draw[0] < method.share), key=lambda draw: draw[:2])]
 
 
@@ -174,12 +181,7 @@ def model_fields(method: Any) -> tuple[str, ...]:
 @singledispatch
 def propose(method: Any, given: Given) -> Made:
     """Return what a method makes of the rows. A method that reads more than one text registers its function here."""
-    pairs = []
-    for parent in choose(method, given):
-        rng = chance(given, parent)
-        rng.random()  # the draw by which the row was chosen
-        pairs.append((parent, rewrite(method, parent["text"], rng)))
-    return Made(pairs)
+    return Made([(row, rewrite(method, row["text"], chance(given, row))) for row in choose(method, given)])
 
 
 @singledispatch

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.data.augmentation.augment import SPENT, Given, Made, chance, propose
+from tasks.data.augmentation.augment import SPENT, Given, Made, draw, propose
 
 
 @dataclass(frozen=True, config={"extra": "forbid"})
@@ -18,6 +18,6 @@ class Limit:
 
 @propose.register(Limit)
 def _limit(method: Limit, given: Given) -> Made:
-    ranked = sorted(given.made, key=lambda row: (chance(given, row).random(), row["id"]))
+    ranked = sorted(given.made, key=lambda row: (draw(given, row), row["id"]))
     dropped = {row["id"]: SPENT for row in ranked[method.max_rows :]}
     return Made(left_out={SPENT: len(dropped)} if dropped else {}, dropped=dropped)

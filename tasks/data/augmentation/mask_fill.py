@@ -97,7 +97,6 @@ def _vocabulary(model: LanguageModel) -> dict[str, int]:
 
 def _hide(method: MaskFill, given: Given, row: Row) -> Iterator[_Gap]:
     rng = chance(given, row)
-    rng.random()  # the draw by which the row was chosen
     spans = find_words(row["text"])
     for start, end in rng.sample(spans, min(method.per_text, len(spans))):
         yield _Gap(row, start, end, rng.random())

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.data.augmentation.augment import Given, Made, MaxRows, Row, Share, chance, propose
+from tasks.data.augmentation.augment import Given, Made, MaxRows, Row, Share, draw, propose
 
 
 @dataclass(frozen=True, config={"extra": "forbid"})
@@ -37,7 +37,7 @@ def _repeat(method: Rebalance, given: Given) -> Made:
             classes[row["target"]].append(row)
     numbered: list[tuple[int, str, Row]] = []
     for target, rows in sorted(classes.items()):
-        ranked = sorted(rows, key=lambda row: (chance(given, row).random(), row["id"]))
+        ranked = sorted(rows, key=lambda row: (draw(given, row), row["id"]))
         budget = min(wanted - counts[target], method.per_row * len(rows))
         numbered += [(number, target, row) for number, row in enumerate(islice(cycle(ranked), budget))]
     numbered.sort(key=lambda entry: entry[:2])  # class by class in turn, so that a spent budget is spent on all of them

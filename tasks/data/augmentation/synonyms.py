@@ -82,7 +82,6 @@ def _replace(
     method: Synonyms, given: Given, row: Row, spans: Sequence[tuple[int, int]], near: Mapping[str, Sequence[str]]
 ) -> str:
     rng, text = chance(given, row), row["text"]
-    rng.random()  # the draw by which the row was chosen
     drawn = rng.sample(spans, min(method.per_text, len(spans)))
     for start, end in sorted(drawn, reverse=True):
         text = text[:start] + rng.choice(near[text[start:end]]) + text[end:]
