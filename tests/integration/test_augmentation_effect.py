@@ -19,6 +19,8 @@ from tasks.data.snapshot import read_table
 from tasks.levers import pull
 from tasks.measure.runtime import load
 from tasks.records import Verdict, from_json, to_json
+from tasks.registry import VersionRecord
+from tasks.store import Store
 from tests.loop_support import make_project
 
 pytestmark = [pytest.mark.usefixtures("prefect_api"), pytest.mark.filterwarnings("default")]
@@ -63,6 +65,11 @@ def test_an_augmentation_has_its_effect_in_the_ledger_with_its_interval(tmp_path
     recipe = pull(levers[0], project.spec.recipe)
     made = training_rows(tasks.build, project.store, recipe, snapshot, champion.candidate)
     assert made.reports[-1].parameters["teacher"] == champion.candidate.digest
+    elsewhere = Store(str(tmp_path / "elsewhere"))
+    record = VersionRecord(trials[0].candidate, recipe, snapshot, trials[0].card, outcome.verdict, champion.candidate)
+    record = from_json(VersionRecord, to_json(record))  # as the registry keeps it
+    again = training_rows(tasks.build, elsewhere, record.recipe, record.snapshot, record.teacher)
+    assert (again.digest, again.reports) == (made.digest, made.reports)
     table = read_table(Path(made.uri), made.digest)
     generated = [row for row in table.to_pylist() if row["source"].startswith("augment:")]
     answers = load(champion.candidate).predict([row["text"] for row in generated])
