@@ -1,12 +1,13 @@
 """Trying levers one after another: each is built on the best so far, judged on `select`, and kept or dropped.
 
-Which levers are tried, and in what order, follows from the effects that earlier iterations found.
+Which levers are tried, and in what order, follows from the effects that earlier iterations found. The best so far is
+the teacher that judges what augmentation generates: the best when the augmentation or the data last changed, so that a
+lever of another stage changes nothing but its own stage.
 """
 
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 from flows.effects import plan_iteration
 from flows.judge import measure
@@ -14,11 +15,13 @@ from flows.outcome import Contender
 from flows.project import Project
 from flows.recipes import difference
 from tasks import stages
-from tasks.build import build, quick
+from tasks.build import build
+from tasks.data.augmentation.keep_label import used_teacher
 from tasks.levers import CLAIMS, pull, stage_of
 from tasks.measure.gate.decide import decide, keep
 from tasks.measure.gate.evidence import Claim
 from tasks.measure.quality.scores import with_scores
+from tasks.measurements import quick
 from tasks.progress import report_progress
 from tasks.records import LeverTrial, Snapshot
 from tasks.specs import Lever, Recipe
@@ -57,7 +60,8 @@ def _try(
     """Return the better of the two contenders, and the trial of the second."""
     claims: tuple[Claim, ...] = CLAIMS[stage]
     started = time.monotonic()
-    candidate = build(stages, project.store, recipe, snapshot)
+    teacher = used_teacher(recipe.augment, best.candidate if stage in ("data", "augment") else best.teacher)
+    candidate = build(stages, project.store, recipe, snapshot, teacher)
     timing = quick(project.spec.benchmark) if "cost" in claims else None
     challenger, defender = measure(stages, project, [candidate, best.candidate], snapshot, "select", timing)
     spec = project.spec.gate
@@ -72,4 +76,5 @@ def _try(
     if not kept:
         return best, trial
     new_claims = tuple(dict.fromkeys((*best.claims, *claims)))
-    return replace(best, recipe=recipe, candidate=candidate, claims=new_claims, levers=(*best.levers, name)), trial
+    levers = (*best.levers, name)
+    return Contender(recipe, candidate, new_claims, levers, teacher), trial

@@ -7,7 +7,7 @@ from flows.budget import decide_on_golden
 from flows.judge import measure
 from flows.project import Project, only_one
 from flows.reports import budget_line
-from tasks import build
+from tasks import measurements
 from tasks.errors import ReviewError
 from tasks.measure.gate.evidence import Claim
 from tasks.measure.quality.scores import with_scores
@@ -40,6 +40,8 @@ def _record(project: Project, name: str) -> VersionRecord:
 
 def _judge(project: Project, first: VersionRecord, second: VersionRecord, claims: tuple[Claim, ...]) -> Verdict:
     snapshot = first.snapshot
-    cards = measure(build, project, [first.candidate, second.candidate], snapshot, "golden", project.spec.benchmark)
+    cards = measure(
+        measurements, project, [first.candidate, second.candidate], snapshot, "golden", project.spec.benchmark
+    )
     judged, against = (with_scores(card, snapshot.out_of_scope) for card in cards)
     return decide_on_golden(project, snapshot, judged, against, None, claims)

@@ -64,7 +64,9 @@ class Diary:
         A version that a killed iteration registered of the same artifact against the same champion is used again.
         """
         registry = self.project.registry
-        record = VersionRecord(contender.candidate, contender.recipe, outcome.snapshot, card, outcome.verdict)
+        record = VersionRecord(
+            contender.candidate, contender.recipe, outcome.snapshot, card, outcome.verdict, contender.teacher
+        )
         against = registry.aliases().get(CHAMPION, "")
         tags = {
             CANDIDATE: contender.candidate.digest,

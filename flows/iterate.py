@@ -10,6 +10,7 @@ from pathlib import Path
 
 from prefect import flow
 
+import tasks.build
 from feedback.harvest import HarvestedRow, harvest
 from flows.budget import decide_on_golden
 from flows.climb import climb
@@ -21,7 +22,7 @@ from flows.project import Project, check_space, only_one, open_project
 from flows.promotion import finish_promotions, offer, set_baseline
 from flows.publish import publish
 from tasks import stages
-from tasks.build import augment_rows, build, clean_rows
+from tasks.build import build, training_rows
 from tasks.data.cleaning.scrub import scrub_text
 from tasks.data.reading.cells import format_time
 from tasks.data.rows import values
@@ -30,7 +31,7 @@ from tasks.errors import RatchetError
 from tasks.measure.profiling.profile import Profile
 from tasks.measure.quality.scores import check_costs, with_scores
 from tasks.progress import collect_seconds, timed
-from tasks.records import Scorecard, StepReport, Table, Verdict, to_json
+from tasks.records import Scorecard, Table, Verdict, to_json
 from tasks.registry import BASELINE, CHAMPION, VersionRecord
 from tasks.store import storage_named
 
@@ -76,7 +77,7 @@ def turn(project: Project, diary: Diary) -> Outcome:
         reason = f"Nothing changed since iteration {last.iteration}."
         return replace(outcome, verdict=Verdict("reject", reason, (), spec.gate.alpha))
     record = project.registry.read_record(reigning)
-    champion = Contender(record.recipe, record.candidate)
+    champion = Contender(record.recipe, record.candidate, teacher=record.teacher)
     new_data = snapshot.digest != record.snapshot.digest
     learn_only = diary.trigger == "drift" and new_data  # drift wants an answer soon: learn, do not search
     levers = () if learn_only else spec.levers
@@ -140,6 +141,7 @@ def first(project: Project, diary: Diary, outcome: Outcome) -> Outcome:
     verdict = Verdict(
         "promote", "The first model: there is nothing to compare it with yet.", (), project.spec.gate.alpha
     )
+    outcome = with_training_rows(project, contender, outcome)
     outcome = replace(outcome, result="baseline", verdict=verdict, cards={BASELINE: card, CHAMPION: card},
                       profile=profile(project, contender, outcome))  # fmt: skip
     version, record = diary.register(outcome, contender, card)
@@ -155,7 +157,8 @@ def final(project: Project, diary: Diary, outcome: Outcome, best: Contender) -> 
     baseline, champion, candidate = (with_scores(card, outcome.snapshot.out_of_scope) for card in cards)
     verdict = decide_on_golden(project, outcome.snapshot, candidate, champion, baseline, best.claims)
     named: dict[str, Scorecard] = dict(zip((BASELINE, CHAMPION, "candidate"), cards, strict=True))
-    outcome = replace(outcome, verdict=verdict, cards=named, cleaning=cleaning(project, best, outcome),
+    outcome = with_training_rows(project, best, outcome)
+    outcome = replace(outcome, verdict=verdict, cards=named,
                       paired=paired(candidate, champion), profile=profile(project, best, outcome))  # fmt: skip
     if verdict.decision != "promote":
         diary.log_candidate(best, cards[2], verdict)
@@ -174,13 +177,10 @@ def profile(project: Project, contender: Contender, outcome: Outcome) -> Profile
     return found
 
 
-def cleaning(project: Project, contender: Contender, outcome: Outcome) -> tuple[StepReport, ...]:
-    """Return what the contender's cleaning and augmentation did to the training rows; it is stored already."""
-    recipe, snapshot = contender.recipe, outcome.snapshot
-    rows = clean_rows(project.store, snapshot, recipe.clean, recipe.max_removed)
-    if recipe.augment:
-        rows = augment_rows(project.store, rows, snapshot, recipe.augment, recipe.train.seed)
-    return rows.reports
+def with_training_rows(project: Project, contender: Contender, outcome: Outcome) -> Outcome:
+    """Return the outcome with what cleaning and augmentation did to the contender's training rows; it is stored."""
+    rows = training_rows(tasks.build, project.store, contender.recipe, outcome.snapshot, contender.teacher)
+    return replace(outcome, cleaning=rows.reports, removed_uri=rows.removed_uri)
 
 
 def reference(project: Project, alias: str) -> VersionRecord:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from flows.project import Project
-from tasks.build import Measuring
 from tasks.measure.gate.evidence import Measured, find_rows_flaw
 from tasks.measure.quality.metrics import compare_metrics
+from tasks.measurements import Measuring
 from tasks.records import Candidate, Interval, Scorecard, Snapshot
 from tasks.specs import BenchmarkSpec
 

@@ -43,6 +43,7 @@ class Contender:
     candidate: Candidate
     claims: tuple[Claim, ...] = ()
     levers: tuple[str, ...] = ()
+    teacher: Candidate | None = None  # that judged the rows which augmentation generated for it, where one did
 
 
 @dataclass(frozen=True)

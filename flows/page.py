@@ -115,6 +115,7 @@ def _what_went_before(outcome: Outcome, history: Sequence[Outcome], rested: Mapp
         "left_out": left_out,
         "reigns": reigns(history),
         "levers": lever_rows(effects_of(history), rested),
+        "gains": [_bounds(effect.quality, 100, "{:+.1f}") for effect in effects_of([outcome])],  # one for each trial
         "rested": rested,
     }
 

@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flows.spec import DEFAULT_FILE, Spec, read_spec
-from tasks.data.cleaning.scrub_step import Scrub
+from tasks.data.named_models import model_fields
 from tasks.errors import RatchetError, StorageError
 from tasks.registry import Registry
-from tasks.specs import CleanStep
+from tasks.specs import Lever, Recipe
 from tasks.store import Store, available_bytes
 
 if TYPE_CHECKING:
@@ -119,22 +119,21 @@ def open_project(spec_path: str | Path = DEFAULT_FILE) -> Project:
 
 def _with_models_from(root: Path, spec: Spec) -> Spec:
     """Return the spec with models that are folders beside it as absolute paths: relative paths start at the spec."""
-    recipe = replace(spec.recipe, base=_from(root, spec.recipe.base), clean=_steps_from(root, spec.recipe.clean))
-    levers = tuple(
-        lever if lever.clean is None else replace(lever, clean=_steps_from(root, lever.clean)) for lever in spec.levers
-    )
-    return replace(spec, recipe=recipe, levers=levers)
 
+    def place(name: str) -> str:
+        return str(root / name) if (root / name).is_dir() else name
 
-def _steps_from(root: Path, steps: tuple[CleanStep, ...]) -> tuple[CleanStep, ...]:
-    return tuple(
-        replace(step, names=_from(root, step.names)) if isinstance(step, Scrub) and step.names else step
-        for step in steps
-    )
+    def move(methods: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+        if methods is None:
+            return None
+        fields = [{field: place(getattr(method, field)) for field in model_fields(method)} for method in methods]
+        return tuple(replace(method, **places) for method, places in zip(methods, fields, strict=True))
 
+    def moved(part: Recipe | Lever) -> dict[str, Any]:
+        return {"clean": move(part.clean), "augment": move(part.augment)}
 
-def _from(root: Path, model: str) -> str:
-    return str(root / model) if (root / model).is_dir() else model
+    recipe = replace(spec.recipe, base=place(spec.recipe.base), **moved(spec.recipe))
+    return replace(spec, recipe=recipe, levers=tuple(replace(lever, **moved(lever)) for lever in spec.levers))
 
 
 def set_environment(state: Path) -> None:

@@ -15,7 +15,10 @@ from flows.page import write_report
 from flows.project import Project
 from flows.recipes import recipe_changes
 from flows.reports import comparison, describe_slices, describe_version, test_rows
+from tasks.data.snapshot import read_table
 from tasks.records import to_json
+
+MAX_REMOVED = 100_000  # rows in the CSV; the Parquet file in the store has them all
 
 
 def publish(project: Project, diary: Diary, outcome: Outcome) -> Outcome:
@@ -34,12 +37,29 @@ def publish(project: Project, diary: Diary, outcome: Outcome) -> Outcome:
         diary.run_id,
         params={"result": outcome.result, "reason": outcome.verdict.reason, "changed": ", ".join(outcome.changed)},
         metrics=metrics,
-        texts={"report.html": path.read_text("utf-8"), "ratchet/outcome.json": to_json(outcome), **figures},
+        texts={
+            "report.html": path.read_text("utf-8"),
+            "ratchet/outcome.json": to_json(outcome),
+            **figures,
+            **removed_rows(outcome),
+        },
         folders=folders,
     )
     if FlowRunContext.get() is not None:
         _show_in_prefect(project, outcome)
     return outcome
+
+
+def removed_rows(outcome: Outcome) -> dict[str, str]:
+    """Return the rows that cleaning removed as a CSV file, by its path in the run; no text stands in it."""
+    if not outcome.removed_uri:
+        return {}
+    import pyarrow as pa
+    import pyarrow.csv
+
+    sink = pa.BufferOutputStream()
+    pyarrow.csv.write_csv(read_table(Path(outcome.removed_uri)).slice(0, MAX_REMOVED), sink)
+    return {"data/removed.csv": sink.getvalue().to_pybytes().decode()}
 
 
 def figure_files(outcome: Outcome, history: list[Outcome]) -> dict[str, str]:

@@ -56,5 +56,5 @@ def _shown(value: Any) -> str:
 def _step(step: Any) -> str:
     if not isinstance(step, dict):
         return str(step)
-    settings = ", ".join(f"{name} {value}" for name, value in step.items() if name != "kind")
+    settings = ", ".join(f"{name} {value}" for name, value in step.items() if name != "kind" and value is not None)
     return str(step.get("kind", "")) + (f" ({settings})" if settings else "")

@@ -1,60 +1,37 @@
 """The stages of an iteration as pure functions: handles in, handle out, each result stored under its content key.
 
 `build` is their composition clean -> augment -> fit -> compress; a changed lever rebuilds only the suffix it touches.
-Knows neither Prefect nor MLflow, and decides nothing.
+Knows neither Prefect nor MLflow, and measures nothing: that is in `tasks.measurements`.
 """
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from serving.predictors import file_sha256
 from tasks.compress.pipeline import compress_pass
 from tasks.data.augmentation.augment import augment
+from tasks.data.augmentation.keep_label import open_teacher, used_teacher
 from tasks.data.checking.validate import ValidateSpec, ValidationReport, validate
 from tasks.data.cleaning.clean import MAX_REMOVED_SHARE, clean
+from tasks.data.named_models import model_fields
 from tasks.data.rows import values
 from tasks.data.snapshot import make_snapshot_table, read_table, write_table
 from tasks.data.split import assign_feedback_splits, assign_splits, check_leakage
-from tasks.measure.machine import describe_machine
-from tasks.measure.profiling.profile import Profile
-from tasks.measure.profiling.profile import profile as profile_calls
-from tasks.measure.quality.scores import measure_quality, read_split, read_verified
-from tasks.measure.quality.slices import all_masks
-from tasks.measure.speed.closed_loop import measure_speed
-from tasks.measure.speed.fresh_process import measure_fresh_process
-from tasks.records import Candidate, FreshProcess, Quality, Snapshot, Speed, Table
+from tasks.measure.quality.scores import read_split
+from tasks.records import Candidate, Snapshot, Table
 from tasks.specs import (
     EVALUATION,
     AugmentMethod,
-    BenchmarkSpec,
     CleanStep,
     CompressPass,
     DataSpec,
-    QualitySpec,
     Recipe,
 )
 from tasks.store import Store, cache_key
-from tasks.train.finetune import FineTune, base_identity, finetune, recogniser_identities
+from tasks.train.finetune import FineTune, base_identity, finetune
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class SpeedTable:
-    """The speeds of candidates that were measured together, by their digests."""
-
-    speeds: dict[str, Speed]
-
-
-@dataclass(frozen=True)
-class SliceTable:
-    """The slices of an evaluation set: a Parquet file with a Boolean column for each, named `family:name`."""
-
-    uri: str
-    digest: str  # SHA-256 of the file
 
 
 def snapshot(store: Store, sources: Sequence[Table], spec: DataSpec) -> Snapshot:
@@ -127,24 +104,43 @@ def clean_rows(
         uri, removed = str(folder / "rows.parquet"), str(folder / "removed.parquet")
         return Table(uri, digest, done.table.num_rows, tuple(done.reports), removed)
 
-    key = cache_key("clean", snapshot, steps, max_removed, *recogniser_identities(steps))
+    key = cache_key("clean", snapshot, steps, max_removed, named_models(steps))
     return store.build("clean", key, Table, make)
 
 
-def augment_rows(store: Store, rows: Table, snapshot: Snapshot, methods: Sequence[AugmentMethod], seed: int) -> Table:
+def augment_rows(
+    store: Store,
+    rows: Table,
+    snapshot: Snapshot,
+    methods: Sequence[AugmentMethod],
+    seed: int,
+    teacher: Candidate | None = None,
+) -> Table:
     """Return the training rows with generated ones added, none of which equals or nearly repeats an evaluation row.
+
+    The teacher is the model that says whether a generated row still has its label; None where there is none yet.
 
     Raises:
         DataError: a method cannot do its work, such as one whose endpoint gives no answers.
+        ModelError: the model that a method names cannot be used.
     """
+    asked = used_teacher(methods, teacher)
 
     def make(folder: Path) -> Table:
         protected = [text for split in EVALUATION for text in values(read_split(snapshot, split), "text")]
-        table, reports = augment(read_table(Path(rows.uri), rows.digest), methods, seed=seed, protected=protected)
+        table = read_table(Path(rows.uri), rows.digest)
+        table, reports = augment(table, methods, seed, protected, open_teacher(asked))
         digest = write_table(table, folder / "rows.parquet")
-        return Table(str(folder / "rows.parquet"), digest, table.num_rows, (*rows.reports, *reports))
+        uri, steps = str(folder / "rows.parquet"), (*rows.reports, *reports)
+        return Table(uri, digest, table.num_rows, steps, rows.removed_uri)
 
-    return store.build("augment", cache_key("augment", rows, snapshot, methods, seed), Table, make)
+    parts = (rows, snapshot, methods, named_models(methods), seed, asked or "")
+    return store.build("augment", cache_key("augment", *parts), Table, make)
+
+
+def named_models(methods: Sequence[CleanStep | AugmentMethod]) -> list[str]:
+    """Return what stands in a key for the models that the methods name: the content of local folders."""
+    return [base_identity(getattr(method, name)) for method in methods for name in model_fields(method)]
 
 
 def fit(store: Store, rows: Table, snapshot: Snapshot, base: str, method: FineTune) -> Candidate:
@@ -187,84 +183,26 @@ class Stages(Protocol):
     compress: Callable[..., Any]
 
 
-class Measuring(Protocol):
-    """The stages that measure: the functions of this module, or the Prefect tasks made from them."""
+def build(
+    stages: Stages, store: Store, recipe: Recipe, snapshot: Snapshot, teacher: Candidate | None = None
+) -> Candidate:
+    """Return the model that the recipe makes of the snapshot, whatever of it is stored already reused.
 
-    score: Callable[..., Any]
-    benchmark: Callable[..., Any]
-
-
-def build(stages: Stages, store: Store, recipe: Recipe, snapshot: Snapshot) -> Candidate:
-    """Return the model that the recipe makes of the snapshot, whatever of it is stored already reused."""
-    rows = stages.clean_rows(store, snapshot, recipe.clean, recipe.max_removed)
-    if recipe.augment:
-        rows = stages.augment_rows(store, rows, snapshot, recipe.augment, recipe.train.seed)
+    The teacher is the model by which generated rows are judged (`augment_rows`).
+    """
+    rows = training_rows(stages, store, recipe, snapshot, teacher)
     candidate: Candidate = stages.fit(store, rows, snapshot, recipe.base, recipe.train)
     for method in recipe.compress:
         candidate = stages.compress(store, candidate, method)
     return candidate
 
 
-def slices(store: Store, snapshot: Snapshot, split: str) -> SliceTable:
-    """Return which rows of a split are in which slice, by family: the same for every model."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    def make(folder: Path) -> SliceTable:
-        table = read_split(snapshot, split)
-        columns = {name: values(table, name) for name in snapshot.slices}
-        families = all_masks(values(table, "text"), values(table, "target"), columns)
-        named = {f"{family}:{name}": mask for family, masks in families.items() for name, mask in masks.items()}
-        path = folder / "slices.parquet"
-        pq.write_table(pa.table(named), path)
-        return SliceTable(str(path), file_sha256(path))
-
-    return store.build("slices", cache_key("slices", snapshot, split), SliceTable, make)
-
-
-def score(store: Store, candidate: Candidate, snapshot: Snapshot, split: str, spec: QualitySpec) -> Quality:
-    """Return the candidate's scores on every row of a split."""
-
-    def make(folder: Path) -> Quality:
-        found = slices(store, snapshot, split)
-        masks = read_verified(found.uri, found.digest)
-        return measure_quality(candidate, snapshot, split, spec, masks, cache_key("score", found, spec), folder)
-
-    return store.build("score", cache_key("score", candidate, snapshot, split, spec), Quality, make)
-
-
-def benchmark(
-    store: Store, candidates: Sequence[Candidate], snapshot: Snapshot, split: str, spec: BenchmarkSpec
-) -> SpeedTable:
-    """Return the speeds of the candidates, measured interleaved on texts of the split."""
-    unique = list({candidate.digest: candidate for candidate in candidates}.values())
-
-    def make(_: Path) -> SpeedTable:
-        fresh = [fresh_process(store, candidate) for candidate in unique]
-        speeds = measure_speed(unique, fresh, values(read_split(snapshot, split), "text"), spec)
-        return SpeedTable({candidate.digest: speed for candidate, speed in zip(unique, speeds, strict=True)})
-
-    key = cache_key("benchmark", unique, snapshot, split, spec, describe_machine(spec.threads))
-    return store.build("benchmark", key, SpeedTable, make)
-
-
-def fresh_process(store: Store, candidate: Candidate) -> FreshProcess:
-    """Return the peak memory and cold start of a process that serves the candidate; measured once on a machine."""
-    key = cache_key("memory", candidate, describe_machine())
-    return store.build("memory", key, FreshProcess, lambda _: measure_fresh_process(candidate))
-
-
-def profile(store: Store, candidate: Candidate, snapshot: Snapshot, split: str, spec: BenchmarkSpec) -> Profile:
-    """Return where the candidate's time goes on texts of the split; its trace lies in the store."""
-    machine = describe_machine(spec.threads)
-
-    def make(folder: Path) -> Profile:
-        texts = values(read_split(snapshot, split), "text")
-        return profile_calls(candidate, texts, folder / "trace.json", threads=machine.threads)
-
-    return store.build("profile", cache_key("profile", candidate, snapshot, split, machine), Profile, make)
-
-
-def quick(spec: BenchmarkSpec) -> BenchmarkSpec:
-    """Return a shorter benchmark for screening levers: a quarter of the samples, no grid and no open loop."""
-    return replace(spec, samples=max(50, spec.samples // 4), grid_batches=(), arrivals=0)
+def training_rows(
+    stages: Stages, store: Store, recipe: Recipe, snapshot: Snapshot, teacher: Candidate | None = None
+) -> Table:
+    """Return the rows that the recipe's model is fitted on: cleaned and augmented."""
+    rows: Table = stages.clean_rows(store, snapshot, recipe.clean, recipe.max_removed)
+    if recipe.augment:
+        asked = used_teacher(recipe.augment, teacher)
+        rows = stages.augment_rows(store, rows, snapshot, recipe.augment, recipe.train.seed, asked)
+    return rows

@@ -47,6 +47,7 @@ class VersionRecord:
     snapshot: Snapshot
     card: Scorecard
     verdict: Verdict
+    teacher: Candidate | None = None  # that judged the rows which augmentation generated, where one did
 
 
 @dataclass(frozen=True)

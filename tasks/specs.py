@@ -12,11 +12,15 @@ from pydantic.dataclasses import dataclass
 
 from tasks.compress.export import Onnx
 from tasks.compress.quantize import Int8Dynamic
-from tasks.data.augmentation.augment import Dropout, Swap, Typos
+from tasks.data.augmentation.augment import FILTERS, Dropout, Swap, Typos
+from tasks.data.augmentation.back_translate import BackTranslate
 from tasks.data.augmentation.keep_label import KeepLabel
+from tasks.data.augmentation.limit import Limit
+from tasks.data.augmentation.mask_fill import MaskFill
 from tasks.data.augmentation.paraphrase import Paraphrase
 from tasks.data.augmentation.rebalance import Rebalance
 from tasks.data.augmentation.slots import SwapSlots
+from tasks.data.augmentation.synonyms import Synonyms
 from tasks.data.checking.validate import ValidateSpec
 from tasks.data.cleaning.clean import Conflicts, DropEmpty
 from tasks.data.cleaning.dedup import ExactDuplicates, NearDuplicates
@@ -33,6 +37,15 @@ def _by_name(value: Any) -> Any:
     return {"kind": value} if isinstance(value, str) else value
 
 
+def _method_by_name(value: Any) -> Any:
+    """Do the same for augmentation, and say where mixup is: it makes no rows."""
+    found = _by_name(value)
+    if isinstance(found, dict) and found.get("kind") == "mixup":
+        raise ValueError("'mixup' makes no rows, it mixes vectors while a model trains; set `mixup` in `train`, as in "
+                         "train: {mixup: 0.2}")  # fmt: skip
+    return found
+
+
 CleanStep = Annotated[
     Annotated[
         Normalise | DropEmpty | Filter | Scrub | ExactDuplicates | NearDuplicates | Conflicts,
@@ -41,8 +54,21 @@ CleanStep = Annotated[
     BeforeValidator(_by_name),
 ]
 AugmentMethod = Annotated[
-    Annotated[Typos | Swap | Dropout | SwapSlots | Rebalance | Paraphrase | KeepLabel, Field(discriminator="kind")],
-    BeforeValidator(_by_name),
+    Annotated[
+        Typos
+        | Swap
+        | Dropout
+        | SwapSlots
+        | Synonyms
+        | MaskFill
+        | BackTranslate
+        | Paraphrase
+        | Rebalance
+        | Limit
+        | KeepLabel,
+        Field(discriminator="kind"),
+    ],
+    BeforeValidator(_method_by_name),
 ]
 CompressPass = Annotated[Annotated[Onnx | Int8Dynamic, Field(discriminator="kind")], BeforeValidator(_by_name)]
 
@@ -60,13 +86,27 @@ def _check_passes(passes: tuple[CompressPass, ...]) -> tuple[CompressPass, ...]:
 
 def _check_methods(methods: tuple[AugmentMethod, ...]) -> tuple[AugmentMethod, ...]:
     """Refuse a filter that has nothing to filter."""
-    if methods and methods[0].kind == "keep_label":
-        raise ValueError("'keep_label' filters what the methods before it made; put it after them, as in "
-                         "[swap, keep_label]")  # fmt: skip
+    if methods and methods[0].kind in FILTERS:
+        raise ValueError(f"{methods[0].kind!r} filters what the methods before it made; put it after them, as in "
+                         f"[swap, {methods[0].kind}]")  # fmt: skip
     return methods
 
 
-AugmentMethods = Annotated[tuple[AugmentMethod, ...], AfterValidator(_check_methods)]
+def _with_filter(methods: tuple[AugmentMethod, ...]) -> tuple[AugmentMethod, ...]:
+    """Return the methods with `keep_label` after the last one that makes texts, where none stands there.
+
+    It is a part of the recipe like any other, so that what a record says was done is what was done. One that stands
+    earlier lends it its parameters, so `teacher: none` switches it off.
+    """
+    kinds = [method.kind for method in methods]
+    last = max((at for at, kind in enumerate(kinds) if kind not in (*FILTERS, "rebalance")), default=None)
+    if last is None or "keep_label" in kinds[last:]:
+        return methods
+    filters = [method for method in methods if isinstance(method, KeepLabel)]
+    return (*methods[: last + 1], filters[-1] if filters else KeepLabel(), *methods[last + 1 :])
+
+
+AugmentMethods = Annotated[tuple[AugmentMethod, ...], AfterValidator(_check_methods), AfterValidator(_with_filter)]
 CompressPasses = Annotated[tuple[CompressPass, ...], AfterValidator(_check_passes)]
 Source = Annotated[FileSource | HubSource | SqlSource, Field(discriminator="kind")]
 

@@ -1,9 +1,9 @@
-"""The stages as Prefect tasks: one table of names, retries, timeouts and caching. The work is in `tasks.build`
-and `tasks.collect`.
+"""The stages as Prefect tasks: one table of names, retries, timeouts and caching.
 
-A stage is cached by the content of its arguments, so a rerun with nothing changed shows every stage as cached.
-`collect` looks at the source each time; judging and promoting are never cached. Tasks carry no tags: for each tag
-Prefect asks its server for a concurrency slot, and a server on SQLite often answers that only after seconds.
+The work is in `tasks.collect`, `tasks.build` and `tasks.measurements`. A stage is cached by the content of its
+arguments, so a rerun with nothing changed shows every stage as cached. `collect` looks at the source each time; judging
+and promoting are never cached. Tasks carry no tags: for each tag Prefect asks its server for a concurrency slot, and a
+server on SQLite often answers that only after seconds.
 """
 
 from collections.abc import Callable
@@ -13,11 +13,11 @@ from prefect import task
 from prefect.client.schemas.objects import State
 from prefect.context import TaskRunContext
 
-from tasks import build
+from tasks import build, measurements
 from tasks import collect as collecting
 from tasks.errors import UserError
 from tasks.store import Store, cache_key
-from tasks.train.finetune import base_identity, recogniser_identities
+from tasks.train.finetune import base_identity
 
 
 def by_content(context: TaskRunContext, parameters: dict[str, Any]) -> str:
@@ -29,8 +29,10 @@ def by_content(context: TaskRunContext, parameters: dict[str, Any]) -> str:
 def _identity(name: str, value: Any) -> Any:
     if isinstance(value, Store):
         return value.root
-    if name == "steps":
-        return [value, recogniser_identities(value)]
+    if name in ("steps", "methods"):
+        return [value, build.named_models(value)]
+    if name == "teacher":
+        return value or ""  # the empty value where there is none
     return base_identity(value) if name == "base" else value
 
 
@@ -63,9 +65,9 @@ collect_feedback = task(name="harvest")(collecting.collect_feedback)
 snapshot = _cached("snapshot")(build.snapshot)
 check = _cached("check")(build.check)
 clean_rows = _cached("clean")(build.clean_rows)
-augment_rows = _cached("augment")(build.augment_rows)
+augment_rows = _cached("augment", timeout_seconds=24 * HOUR)(build.augment_rows)
 fit = _cached("fit", timeout_seconds=24 * HOUR)(build.fit)
 compress = _cached("compress", timeout_seconds=6 * HOUR)(build.compress)
-score = _cached("score", timeout_seconds=6 * HOUR)(build.score)
-benchmark = _cached("benchmark", timeout_seconds=6 * HOUR)(build.benchmark)
-profile = _cached("profile", timeout_seconds=HOUR)(build.profile)
+score = _cached("score", timeout_seconds=6 * HOUR)(measurements.score)
+benchmark = _cached("benchmark", timeout_seconds=6 * HOUR)(measurements.benchmark)
+profile = _cached("profile", timeout_seconds=HOUR)(measurements.profile)

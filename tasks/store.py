@@ -35,7 +35,7 @@ CODE = {  # the code that decides what a stage makes; a change of it changes the
     "snapshot": ["data/split.py", "data/snapshot.py", *SIMILARITY],
     "check": ["data/checking", *SIMILARITY, *PERSONAL],
     "clean": ["data/cleaning", *SIMILARITY],
-    "augment": ["data/augmentation", *PERSONAL, *SIMILARITY],
+    "augment": ["data/augmentation", *PERSONAL, *SIMILARITY, "../serving/predictors.py"],
     "fit": ["train"],
     "compress": ["compress"],
     "slices": ["measure/quality/slices.py", "data/cleaning/language.py", *SIMILARITY, *PERSONAL],

@@ -39,6 +39,7 @@ class FineTune:
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.01
     warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    mixup: Annotated[float, Field(ge=0, le=10)] = 0.0  # alpha: pairs of texts mixed, their pooled vectors; 0: none
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1  # before the head
     patience: Annotated[int, Field(ge=1)] = 2  # epochs without a better loss on `valid` before it stops
     max_length: Annotated[int, Field(ge=4, le=8192)] = 128  # tokens
@@ -62,6 +63,7 @@ def finetune(base: str, method: FineTune, train: Rows, valid: Rows, labels: Sequ
 
     set_seed(method.seed)
     model, tokenizer = load_base(base, len(labels), method.pooling, method.dropout)
+    model.label_smoothing, model.mixup = method.label_smoothing, method.mixup
     method = replace(method, max_length=min(method.max_length, longest_input(model, tokenizer)))
     index = {label: number for number, label in enumerate(labels)}
     log.info("fit %s: %d train rows, %d valid rows, %d labels", base, len(train), len(valid), len(labels))
@@ -130,7 +132,6 @@ def _arguments(method: FineTune, rows: int, has_valid: bool, folder: str) -> "Tr
         per_device_eval_batch_size=4 * method.batch_size,
         weight_decay=method.weight_decay,
         warmup_steps=round(method.warmup_share * steps),
-        label_smoothing_factor=method.label_smoothing,
         bf16=use_bf16(method.precision),
         use_cpu=not torch.cuda.is_available(),
         train_sampling_strategy="group_by_length",
@@ -193,11 +194,6 @@ def _watcher() -> Any:
                 raise ModelError(f"the training loss is {loss} at step {state.global_step}: lower train.learning_rate")
 
     return Watcher()
-
-
-def recogniser_identities(steps: Sequence[Any]) -> list[str]:
-    """Return what stands in a cache key for the models that cleaning steps name."""
-    return [base_identity(step.names) for step in steps if getattr(step, "names", "")]
 
 
 def base_identity(base: str) -> str:

@@ -21,7 +21,10 @@ from tasks.train.base import resolve_base
 
 
 class EncoderClassifier(nn.Module):
-    """Encoder, mean or first-token pooling, dropout, linear head."""
+    """Encoder, mean or first-token pooling, dropout, linear head; and the loss that training lowers."""
+
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
 
     def __init__(self, encoder: PreTrainedModel, labels: int, pooling: str, dropout: float = 0.0) -> None:
         super().__init__()
@@ -38,7 +41,10 @@ class EncoderClassifier(nn.Module):
         token_type_ids: Tensor | None = None,
         labels: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Return `logits` [batch, labels], and the cross-entropy `loss` where labels are given."""
+        """Return `logits` [batch, labels], and the cross-entropy `loss` where labels are given.
+
+        With `mixup` both are those of mixed texts while the model trains, and of the texts as they are otherwise.
+        """
         extra = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **extra)[0]  # [batch, tokens, hidden]
         if self.pooling == "mean":
@@ -46,10 +52,27 @@ class EncoderClassifier(nn.Module):
             pooled = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1e-6)  # [batch, hidden]
         else:
             pooled = hidden[:, 0]
+        if labels is not None and self.training and self.mixup:
+            return self._mixed(pooled, labels)
         logits = self.head(self.dropout(pooled))
-        if labels is None:
-            return {"logits": logits}
-        return {"loss": nn.functional.cross_entropy(logits.float(), labels), "logits": logits}
+        return {"logits": logits} if labels is None else {"loss": self._loss(logits, labels), "logits": logits}
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the cross-entropy with smoothed labels (Szegedy et al. 2016), the mean over the batch."""
+        return nn.functional.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
+
+    def _mixed(self, pooled: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Return logits and loss of the batch's vectors mixed in pairs, in one proportion drawn from Beta(a, a).
+
+        Zhang et al. 2018, "mixup: Beyond empirical risk minimization", on hidden vectors instead of inputs as in
+        Verma et al. 2019, "Manifold mixup", and Guo et al. 2019, "Augmenting data with mixup for sentence
+        classification". The draws are torch's own, which the training seed sets.
+        """
+        share = float(torch.distributions.Beta(self.mixup, self.mixup).sample())
+        other = torch.randperm(len(pooled)).to(pooled.device)
+        logits = self.head(self.dropout(share * pooled + (1 - share) * pooled[other]))
+        loss = share * self._loss(logits, labels) + (1 - share) * self._loss(logits, labels[other])
+        return {"loss": loss, "logits": logits}
 
 
 def load_base(

@@ -3,9 +3,13 @@
 import logging
 from types import SimpleNamespace
 
+import pytest
+
 from flows import climb
 from flows.outcome import Contender, write_outcome
-from tasks.records import Candidate
+from tasks.data.augmentation.augment import Swap, Typos
+from tasks.data.augmentation.keep_label import KeepLabel
+from tasks.records import Candidate, Verdict
 from tasks.specs import Lever, Recipe
 from tasks.train.finetune import FineTune
 from tests.unit.test_effects import SNAPSHOT, outcome, trial
@@ -29,3 +33,38 @@ def test_a_climb_leaves_rested_levers_out_and_says_so(tmp_path, monkeypatch, cap
         _, trials = climb.climb(project, champion, SNAPSHOT, levers, new_data=False)
     assert tried == [made.lever for made in trials] == ["good"]
     assert "lever bad: rested: clearly worse in its last 3 tries (iterations 1, 2, 3)" in caplog.text
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_best_so_far_judges_what_is_generated_until_the_augmentation_or_the_data_changes(monkeypatch, kept):
+    asked = []
+
+    def build(stages, store, recipe, snapshot, teacher):
+        asked.append(teacher and teacher.uri)
+        return Candidate(f"made {len(asked)}", f"{len(asked)}" * 64, "onnx", 1)
+
+    monkeypatch.setattr(climb, "build", build)
+    monkeypatch.setattr(climb, "measure", lambda *_: [SimpleNamespace(), SimpleNamespace()])
+    monkeypatch.setattr(climb, "with_scores", lambda *_: None)
+    monkeypatch.setattr(climb, "decide", lambda *_: Verdict("promote", "for a test"))
+    monkeypatch.setattr(climb, "keep", lambda *_: kept)
+    monkeypatch.setattr(climb, "LeverTrial", lambda *_: None)
+    project = SimpleNamespace(store=None, spec=SimpleNamespace(gate=None, benchmark=None))
+    champion = Candidate("champion", "c" * 64, "onnx", 1)
+    old = Candidate("old", "d" * 64, "onnx", 1)
+    best = climb.Contender(Recipe(augment=(Typos(),)), champion, teacher=old)
+    for stage, recipe in [
+        ("train", Recipe(augment=(Typos(),), train=FineTune(epochs=9))),  # one change at a time: the teacher stays
+        ("augment", Recipe(augment=(Swap(),))),
+        ("train", Recipe(augment=(Swap(),), train=FineTune(epochs=8))),
+        ("data", Recipe(augment=(Swap(),))),
+        ("augment", Recipe(augment=(Swap(), KeepLabel(teacher="tfidf")))),
+        ("train", Recipe()),
+    ]:
+        best, _ = climb._try(project, best, recipe, "lever", stage, SNAPSHOT)
+    if kept:
+        assert asked == ["old", "made 1", "made 1", "made 3", None, None]
+        assert best.teacher is None
+    else:
+        assert asked == ["old", "champion", "old", "champion", None, None]
+        assert best.teacher == old

@@ -15,12 +15,12 @@ from transformers import BertConfig, BertForSequenceClassification, BertForToken
 from transformers import PreTrainedTokenizerFast as FastTokenizer
 
 from flows.project import open_project
+from tasks.build import named_models
 from tasks.data.cleaning.clean import DropEmpty, apply
 from tasks.data.cleaning.names import find_names, load_recogniser, replace_names
 from tasks.data.cleaning.scrub_step import Scrub
 from tasks.data.rows import values
 from tasks.errors import ModelError
-from tasks.train.finetune import recogniser_identities
 from tests.unit.data_rows import rows
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "ann", "lee", "mc", "##lar", "##en", "my", "name", "is", "email", "call",
@@ -180,9 +180,9 @@ def test_a_recogniser_beside_the_spec_is_found_and_counts_by_its_content(tmp_pat
     found = Scrub(names=str(folder))
     assert project.spec.recipe.clean == (found, Scrub(), DropEmpty())
     assert [lever.clean for lever in project.spec.levers] == [(found,), None]
-    before = recogniser_identities(project.spec.recipe.clean)
+    before = named_models(project.spec.recipe.clean)
     assert len(before) == 1
-    assert recogniser_identities((Scrub(), DropEmpty(), Scrub(names="owner/on-a-hub"))) == ["owner/on-a-hub"]
+    assert named_models((Scrub(), DropEmpty(), Scrub(names="owner/on-a-hub"))) == ["owner/on-a-hub"]
     settings = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**settings, "id2label": {"0": "O", "1": "PER"}}))
-    assert recogniser_identities(project.spec.recipe.clean) != before
+    assert named_models(project.spec.recipe.clean) != before

@@ -1,19 +1,24 @@
 """`build(recipe, snapshot)`: what is stored is reused, and a changed lever rebuilds only the suffix that it touches."""
 
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 import tasks.build
+from serving.predictors import Predictions
 from tasks.artifacts import seal
 from tasks.compress.export import Onnx
 from tasks.compress.quantize import Int8Dynamic
-from tasks.data.augmentation.augment import Swap, Typos
+from tasks.data.augmentation.augment import Swap, Teacher, Typos
+from tasks.data.augmentation.keep_label import KeepLabel
+from tasks.data.augmentation.mask_fill import MaskFill
 from tasks.data.cleaning.clean import DropEmpty
 from tasks.data.cleaning.normalise import Normalise
 from tasks.data.rows import make_rows
-from tasks.data.snapshot import write_table
-from tasks.records import Snapshot
+from tasks.data.snapshot import read_table, write_table
+from tasks.records import Candidate, Snapshot
 from tasks.specs import Recipe
 from tasks.store import Store
 from tasks.train.finetune import FineTune
@@ -134,3 +139,69 @@ def test_the_same_recipe_elsewhere_makes_the_same_model(tmp_path, snapshot, runs
     here, there = (build(Store(str(tmp_path / name)), RECIPE, snapshot) for name in ("here", "there"))
     assert here.uri != there.uri
     assert here.digest == there.digest
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The digests of the teachers that were opened; each says `a` of every text."""
+    found = []
+
+    def open_teacher(candidate):
+        if candidate is None:
+            return None
+        found.append(candidate.digest)
+        return Teacher(candidate.digest, ("a", "b"), lambda texts: Predictions(["a"] * len(texts), np.ones(len(texts))))
+
+    monkeypatch.setattr(tasks.build, "open_teacher", open_teacher)
+    return found
+
+
+def teacher(name):
+    return Candidate(f"models/{name}", name * 64, "onnx", 1)
+
+
+def test_another_teacher_rebuilds_what_it_judges_and_nothing_before(store, snapshot, runs, opened):
+    def made(judge):
+        runs.clear()
+        candidate = tasks.build.build(tasks.build, store, RECIPE, snapshot, judge)
+        return candidate, list(runs)
+
+    alone, _ = made(None)
+    first, done = made(teacher("c"))
+    assert (done, opened) == (["augment", "fit", "compress", "compress"], ["c" * 64])
+    assert first != alone
+    assert made(replace(teacher("c"), uri="moved"))[1] == []  # it is its content that counts
+    second, done = made(teacher("d"))
+    assert done == ["augment"]  # it judged alike: the rows are the same, and so is what follows
+    assert second == first
+    assert made(None) == (alone, [])
+
+
+def test_the_rows_say_who_judged_them(store, snapshot, runs, opened):
+    rows = tasks.build.training_rows(tasks.build, store, RECIPE, snapshot, teacher("c"))
+    assert [report.step for report in rows.reports] == ["normalise", "drop_empty", "typos", "keep_label"]
+    assert rows.reports[-1].parameters["teacher"] == "c" * 64
+    table = read_table(Path(rows.uri), rows.digest).to_pylist()
+    assert {row["target"] for row in table if row["source"] != "test"} == {"a"}
+    again = tasks.build.training_rows(tasks.build, store, RECIPE, snapshot, teacher("c"))
+    assert again == rows
+    assert runs == ["clean", "augment"]
+
+
+def test_a_teacher_that_nobody_asks_changes_nothing(store, snapshot, runs, opened):
+    for filters in (KeepLabel(teacher="tfidf"), KeepLabel(teacher="none")):
+        recipe = replace(RECIPE, augment=(Typos(share=0.5), filters))
+        first = build(store, recipe, snapshot)
+        runs.clear()
+        assert tasks.build.build(tasks.build, store, recipe, snapshot, teacher("c")) == first
+        assert runs == opened == []
+
+
+def test_the_models_that_methods_name_stand_in_the_key_by_their_content(tmp_path):
+    model = tmp_path / "mlm"
+    model.mkdir()
+    (model / "config.json").write_text("{}", "utf-8")
+    [first] = tasks.build.named_models([Swap(), MaskFill(model=str(model))])
+    (model / "config.json").write_text("{ }", "utf-8")
+    assert tasks.build.named_models([MaskFill(model=str(model))]) != [first]
+    assert tasks.build.named_models([MaskFill(model="hub/model"), Swap()]) == ["hub/model"]

@@ -3,14 +3,16 @@
 import random
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.data.augmentation.augment import EMPTY, PROTECTED, REPEATED, Dropout, Swap, Typos, augment, rewrite
+from tasks.data.augmentation.augment import EMPTY, PROTECTED, REPEATED, SPENT, Dropout, Swap, Typos, augment, rewrite
+from tasks.data.augmentation.limit import Limit
 from tasks.data.augmentation.rebalance import Rebalance
 from tasks.data.augmentation.slots import NO_TEMPLATE, SwapSlots
-from tasks.data.rows import mend_text, values
+from tasks.data.rows import PROVENANCE, mend_text, values
 from tasks.data.similarity import text_key
 from tests.unit.data_rows import rows
 
@@ -130,10 +132,10 @@ def test_rare_classes_are_repeated_up_to_the_share() -> None:
 
 
 def test_later_methods_vary_the_repeated_rows_too() -> None:
-    made, _ = augment(classes(big=40, tiny=2), [Rebalance(share=0.25, per_row=9), Typos(share=1)], 1)
-    parents = [row["id"] for row in made.to_pylist() if row["source"] == "augment:typos" and row["target"] == "tiny"]
-    assert len(parents) == 10
-    assert sum("+rebalance0" in parent for parent in parents) == 8
+    made, reports = augment(classes(big=40, tiny=2), [Rebalance(share=0.25, per_row=9), Typos(share=1)], 1)
+    tiny = [row["id"] for row in made.to_pylist() if row["source"] == "augment:typos" and row["target"] == "tiny"]
+    assert reports[1].rows_out - reports[1].rows_in + reports[1].left_out.get(REPEATED, 0) == 50
+    assert sum("+rebalance0" in row_id for row_id in tiny) > 2 >= sum("+rebalance0" not in row_id for row_id in tiny)
 
 
 @settings(deadline=None, max_examples=50)
@@ -218,3 +220,77 @@ def test_no_method_changes_a_label_or_makes_an_evaluation_row(
     assert len(set(values(made, "id"))) == made.num_rows
     assert [report.rows_in for report in reports] == [len(texts), *(report.rows_out for report in reports[:-1])]
     assert reports[-1].rows_out == made.num_rows
+
+
+def test_made_rows_inherit_where_their_parents_come_from() -> None:
+    table = rows(TEXTS)
+    for name in PROVENANCE:
+        table = table.append_column(name, pa.array([f"{name} {at}" for at in range(60)], pa.string()))
+    made, _ = augment(table, ALL, 1)
+    for row in made.slice(60).to_pylist():
+        parent = row["id"].split("+")[0][1:]
+        assert [row[name] for name in PROVENANCE] == [f"{name} {parent}" for name in PROVENANCE]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.permutations(list(range(24))), st.sampled_from([*ALL, Rebalance(share=1, max_rows=5), Typos(max_rows=3)]))
+def test_the_order_of_the_rows_changes_nothing(order: list[int], method: Any) -> None:
+    table = rows(TEXTS[:24], [f"class {number % 5 % 3}" for number in range(24)])
+    first, again = (augment(each, [method], 4)[0].slice(24).to_pylist() for each in (table, table.take(order)))
+    texts = [{(row["id"].split("+")[0], row["text"]) for row in made} for made in (first, again)]
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("kind", [Typos, Swap, Dropout, SwapSlots])
+def test_a_method_adds_no_more_than_its_budget(kind: Any) -> None:
+    texts = [f"where is the card {number} that I want for order {7 * number} now" for number in range(60)]
+    table = rows(texts, [f"class {number % 3}" for number in range(60)])
+    free, (all_of,) = augment(table, [kind(share=1)], 1)
+    made, (report,) = augment(table, [kind(share=1, max_rows=15)], 1)
+    assert made.num_rows == 75 < free.num_rows
+    assert report.left_out[SPENT] == free.num_rows - 75
+    assert set(values(made, "text")) < set(values(free, "text"))
+    assert len({row["target"] for row in made.slice(60).to_pylist()}) == 3
+    assert report.parameters["max_rows"] == 15
+    assert all_of.parameters["max_rows"] is None
+
+
+def test_a_budget_of_copies_is_spent_on_all_rare_classes() -> None:
+    made, (report,) = augment(classes(big=40, small=10, tiny=4), [Rebalance(share=0.5, per_row=9, max_rows=8)], 1)
+    assert [values(made.slice(54), "target").count(name) for name in ("small", "tiny")] == [4, 4]
+    assert report.left_out == {SPENT: 18}
+
+
+def test_a_limit_bounds_what_all_before_it_made_and_nothing_else() -> None:
+    table = rows(TEXTS, [f"class {number % 3}" for number in range(60)])
+    methods = [Typos(share=1), Swap(share=1), Limit(20)]
+    free, _ = augment(table, methods[:2], 1)
+    made, reports = augment(table, methods, 1)
+    assert made.slice(0, 60).equals(table)
+    assert (made.num_rows, reports[2].left_out) == (80, {SPENT: free.num_rows - 80})
+    assert {row["source"] for row in made.slice(60).to_pylist()} == {"augment:typos", "augment:swap"}
+    assert set(values(made, "id")) < set(values(free, "id"))
+    after, _ = augment(table, [*methods, Dropout(share=1)], 1)
+    assert after.num_rows > 80
+    assert augment(table, [Typos(share=1), Limit(10_000)], 1)[0].equals(augment(table, [Typos(share=1)], 1)[0])
+
+
+def test_a_method_that_makes_nothing_warns_and_the_others_go_on(caplog: pytest.LogCaptureFixture) -> None:
+    made, reports = augment(rows(["one", "two"]), [SwapSlots(share=1), Typos(share=1), Limit(5)], 1)
+    assert [report.rows_out - report.rows_in for report in reports] == [0, 2, 0]
+    assert made.num_rows == 4
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warned == [f"augment swap_slots made no rows ({{'{NO_TEMPLATE}': 2}}); the others go on"]
+
+
+@pytest.mark.parametrize("sizes", [{"one": 1}, {"big": 30, "one": 1}, {"one": 1, "other": 1}])
+def test_a_class_of_one_row_is_no_mistake(sizes: dict[str, int]) -> None:
+    made, reports = augment(classes(**sizes), ALL, 1)
+    found = values(made, "target")
+    assert all(found.count(name) >= size for name, size in sizes.items())
+    assert [report.step for report in reports] == [method.kind for method in ALL]
+
+
+def test_no_rows_at_all_are_no_mistake() -> None:
+    made, reports = augment(rows([]), ALL, 1)
+    assert (made.num_rows, {report.rows_out for report in reports}) == (0, {0})

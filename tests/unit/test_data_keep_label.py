@@ -1,15 +1,20 @@
-"""The teacher's filter: which made rows go, and what it leaves alone."""
+"""The teacher's filter: which made rows go, who judges them, and what it leaves alone."""
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from tasks.data.augmentation.augment import Dropout, Given, Swap, augment
-from tasks.data.augmentation.keep_label import OTHER_LABEL, KeepLabel
+from serving.predictors import Predictions
+from tasks.data.augmentation.augment import Dropout, Given, Swap, Teacher, Typos, augment
+from tasks.data.augmentation.keep_label import NO_CHAMPION, OTHER_LABEL, KeepLabel, used_teacher
+from tasks.data.augmentation.limit import Limit
 from tasks.data.augmentation.rebalance import Rebalance
 from tasks.data.rows import values
+from tasks.progress import progress_to
 from tasks.specs import Recipe
 from tests.unit.data_rows import rows
 
@@ -69,12 +74,94 @@ def test_it_filters_only_what_came_before_and_never_originals() -> None:
     assert augment(table, [KeepLabel(threshold=0.5)], 1)[0].equals(table)
 
 
-def test_rows_that_were_dropped_are_no_parents() -> None:
+def test_copies_are_no_generated_text_and_stay() -> None:
     pairs = [*[pair for pair in messages(200) if pair[1] != "login"], ("refund money back paid", "login")]
     repeat = Rebalance(share=0.2, per_row=5)
-    made, reports = augment(table_of(pairs), [repeat, KeepLabel(threshold=0.5), Dropout(share=1)], 1)
-    assert reports[1].left_out == {OTHER_LABEL: 5}
-    assert not any("+rebalance0" in row_id for row_id in values(made, "id"))
+    made, reports = augment(table_of(pairs), [repeat, Dropout(share=1), KeepLabel(threshold=0.5)], 1)
+    assert sum(row.startswith("augment:rebalance") for row in values(made, "source")) == 5
+    left = [row for row in made.to_pylist() if row["source"] == "augment:dropout"]
+    assert left
+    assert not any(row["target"] == "login" for row in left)
+    assert reports[2].left_out[OTHER_LABEL] > 0
+
+
+class Oracle:
+    """A teacher that gives every text one label, and remembers what it was asked."""
+
+    def __init__(self, label: str, probability: float = 0.4) -> None:
+        self.label, self.probability = label, probability
+        self.asked: list[str] = []
+
+    def predict(self, texts: Sequence[str]) -> Predictions:
+        self.asked += texts
+        return Predictions([self.label] * len(texts), np.full(len(texts), self.probability, dtype=np.float32))
+
+    def teacher(self, labels: Sequence[str] = tuple(WORDS)) -> Teacher:
+        return Teacher("digest", labels, self.predict)
+
+
+def test_the_teacher_that_is_given_judges_generated_rows_and_no_others() -> None:
+    oracle = Oracle("refund")
+    table = table_of(messages(90))
+    methods = [Rebalance(share=1), Swap(share=1, dropout=0), KeepLabel()]
+    free, _ = augment(table, methods[:2], 1)
+    made, reports = augment(table, methods, 1, teacher=oracle.teacher())
+    generated = [row for row in free.to_pylist() if row["source"] == "augment:swap"]
+    assert sorted(oracle.asked) == sorted(row["text"] for row in generated)
+    assert [row for row in made.to_pylist() if row["source"] == "augment:swap"] == [
+        row for row in generated if row["target"] == "refund"
+    ]
+    assert reports[2].left_out == {OTHER_LABEL: sum(row["target"] != "refund" for row in generated)}
+    assert reports[2].parameters == {"threshold": 0.0, "teacher": "digest"}
+    assert "claims" in reports[2].examples[0]
+
+
+def test_a_threshold_spares_rows_of_which_the_teacher_is_less_sure() -> None:
+    table = table_of(messages(60))
+    kept = [
+        augment(table, [Swap(share=1), KeepLabel(threshold=t)], 1, teacher=Oracle("login").teacher())[0].num_rows
+        for t in (0.0, 0.4, 0.41)
+    ]
+    assert kept[0] == kept[1] < kept[2] == augment(table, [Swap(share=1)], 1)[0].num_rows
+
+
+def test_labels_that_the_teacher_was_not_taught_are_not_judged() -> None:
+    oracle = Oracle("refund")
+    made, _ = augment(table_of(messages(60)), [Swap(share=1), KeepLabel()], 1, teacher=oracle.teacher(["refund", "x"]))
+    free, _ = augment(table_of(messages(60)), [Swap(share=1)], 1)
+    assert made.equals(free)
+
+
+def test_the_cheap_teacher_stands_in_and_says_so_and_none_drops_nothing() -> None:
+    pairs = messages(200)
+    table = table_of([*pairs, ("refund money back return", "login")])
+    swap = Swap(share=1, dropout=0)
+    fallback, reports = augment(table, [swap, KeepLabel()], 1)
+    assert reports[1].parameters["teacher"] == NO_CHAMPION
+    named, reports = augment(table, [swap, KeepLabel(teacher="tfidf")], 1, teacher=Oracle("refund").teacher())
+    assert reports[1].parameters["teacher"] == "tfidf"
+    assert named.equals(fallback)
+    free, _ = augment(table, [swap], 1)
+    assert fallback.num_rows < free.num_rows
+    assert augment(table, [swap, KeepLabel(teacher="none")], 1, teacher=Oracle("x").teacher())[0].equals(free)
+
+
+def test_many_rows_are_asked_about_in_blocks_with_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tasks.data.augmentation import keep_label
+
+    monkeypatch.setattr(keep_label, "_BLOCK", 16)
+    told: list[int] = []
+    oracle = Oracle("refund")
+    with progress_to(lambda _, done, __: told.append(done)):
+        augment(table_of(messages(60)), [Swap(share=1), KeepLabel()], 1, teacher=oracle.teacher())
+    assert told == [*range(16, len(oracle.asked), 16), len(oracle.asked)]
+
+
+def test_a_teacher_counts_only_where_it_is_asked() -> None:
+    assert used_teacher([Swap(), KeepLabel()], "it") == "it"
+    assert used_teacher([Swap(), KeepLabel(teacher="tfidf")], "it") is None
+    assert used_teacher([Swap()], "it") is None
+    assert used_teacher([Swap(), KeepLabel()], None) is None
 
 
 @pytest.mark.parametrize(
@@ -98,15 +185,46 @@ def test_a_label_that_the_teacher_was_not_taught_stays(monkeypatch: pytest.Monke
     assert not propose(KeepLabel(threshold=0.5), Given(originals, originals, made, "1:1:keep_label")).dropped
 
 
-@pytest.mark.parametrize("threshold", [0.49, 1.0, float("nan"), "high"])
+@pytest.mark.parametrize("threshold", [-0.1, 1.0, float("nan"), "high"])
 def test_a_threshold_that_means_nothing_is_refused(threshold: Any) -> None:
     with pytest.raises(ValidationError):
         KeepLabel(threshold=threshold)
 
 
-def test_a_filter_without_anything_before_it_is_refused() -> None:
-    adapter = TypeAdapter(Recipe)
+@pytest.mark.parametrize("kind", ["keep_label", {"kind": "limit", "max_rows": 3}])
+def test_a_filter_without_anything_before_it_is_refused(kind: Any) -> None:
     with pytest.raises(ValidationError, match="put it after them"):
-        adapter.validate_python({"augment": ["keep_label", "swap"]})
-    recipe = adapter.validate_python({"augment": ["rebalance", "swap", "keep_label"]})
-    assert [method.kind for method in recipe.augment] == ["rebalance", "swap", "keep_label"]
+        TypeAdapter(Recipe).validate_python({"augment": [kind, "swap"]})
+
+
+STRICT = {"kind": "keep_label", "threshold": 0.7}
+
+
+@pytest.mark.parametrize(
+    ("listed", "kinds", "threshold"),
+    [
+        (["swap"], ["swap", "keep_label"], 0.0),
+        (["rebalance"], ["rebalance"], None),
+        ([], [], None),
+        (["swap", "keep_label"], ["swap", "keep_label"], 0.0),
+        (
+            ["swap", {"kind": "keep_label", "threshold": 0.7}, "typos"],
+            ["swap", "keep_label", "typos", "keep_label"],
+            0.7,
+        ),
+        (["swap", "rebalance", {"kind": "limit", "max_rows": 9}], ["swap", "keep_label", "rebalance", "limit"], 0.0),
+        (["swap", {"kind": "keep_label", "teacher": "none"}], ["swap", "keep_label"], 0.0),
+    ],
+)
+def test_every_list_that_generates_text_holds_the_filter(
+    listed: Any, kinds: list[str], threshold: float | None
+) -> None:
+    adapter = TypeAdapter(Recipe)
+    recipe = adapter.validate_python({"augment": listed})
+    assert [method.kind for method in recipe.augment] == kinds
+    assert {method.threshold for method in recipe.augment if method.kind == "keep_label"} == {threshold} - {None}
+    assert adapter.validate_python(adapter.dump_python(recipe)) == recipe  # a stored recipe stays as it is
+
+
+def test_a_recipe_made_in_code_holds_the_filter_too() -> None:
+    assert Recipe(augment=(Typos(), Limit(5))).augment == (Typos(), KeepLabel(), Limit(5))

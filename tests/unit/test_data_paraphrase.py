@@ -11,12 +11,13 @@ import pytest
 from pydantic import ValidationError
 
 import tasks.build
-from tasks.data.augmentation.augment import REPEATED, Swap, augment
+from tasks.data.augmentation.augment import REPEATED, SPENT, Swap, augment
 from tasks.data.augmentation.chat import BUDGET_SPENT
 from tasks.data.augmentation.paraphrase import NONSENSE, Paraphrase
 from tasks.data.rows import make_rows, values
 from tasks.data.snapshot import write_table
 from tasks.errors import DataError
+from tasks.progress import progress_to
 from tasks.records import Snapshot, Table
 from tasks.store import Store
 from tests.unit.data_rows import rows
@@ -336,3 +337,12 @@ def test_the_stage_keeps_the_answers_and_nothing_half_written(stub: Stub, tmp_pa
     made: Table = tasks.build.augment_rows(store, train, snapshot, [method(stub.url)], 1)
     assert tasks.build.augment_rows(store, train, snapshot, [method(stub.url)], 1) == made
     assert (made.rows, made.reports[-1].left_out, len(stub.seen)) == (40, {}, 20)
+
+
+def test_a_budget_of_rows_asks_no_more_than_it_needs_and_progress_is_told(stub: Stub) -> None:
+    stub.answer = lambda _, body: (200, chat(json.dumps([f"{body['messages'][1]['content']} {n}" for n in "ab"])), {})
+    told: list[tuple[str, int, int]] = []
+    with progress_to(lambda *step: told.append(step)):
+        made, (report,) = augment(rows(TEXTS), [method(stub.url, per_text=2, max_rows=29)], 1)
+    assert (len(stub.seen), made.num_rows, report.left_out) == (15, 69, {SPENT: 1})
+    assert told == [("augment paraphrase", 15, 15)]

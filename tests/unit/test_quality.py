@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import tasks.build
+import tasks.measurements
 from serving.predictors import Predictions
 from tasks.artifacts import seal
 from tasks.data.rows import make_rows
@@ -71,7 +71,7 @@ def candidate(tmp_path):
 def measure(tmp_path, snapshot, candidate, monkeypatch):
     monkeypatch.setattr(module, "load", lambda candidate: ByWord())
     store = Store(str(tmp_path / "store"))
-    return lambda split="golden", spec=SPEC: tasks.build.score(store, candidate, snapshot, split, spec)
+    return lambda split="golden", spec=SPEC: tasks.measurements.score(store, candidate, snapshot, split, spec)
 
 
 def test_every_row_is_scored_and_every_metric_measured(measure, snapshot):

@@ -12,6 +12,7 @@ import flows
 from flows.spec import DEFAULT_FILE, Spec, json_schema, read_spec
 from tasks.compress.quantize import Int8Dynamic
 from tasks.data.augmentation.augment import Typos
+from tasks.data.augmentation.keep_label import KeepLabel
 from tasks.errors import SpecError
 
 TEMPLATE = Path(flows.__file__).parent / "templates" / DEFAULT_FILE
@@ -67,7 +68,7 @@ def test_the_template_is_valid_and_means_what_it_says(read):
     spec = read(TEMPLATE.read_bytes())
     assert spec.name == "support-intents"
     assert [lever.name for lever in spec.levers] == ["clean", "augment", "retrain", "compress"]
-    assert spec.levers[1].augment == (Typos(share=0.2),)
+    assert spec.levers[1].augment == (Typos(share=0.2), KeepLabel())
     assert spec.levers[3].compress[1] == Int8Dynamic()
     assert (spec.gate.margin, spec.data.target, spec.data.slices) == (0.02, "intent", ("channel",))
 
@@ -107,7 +108,14 @@ def test_a_misspelt_key_suggests_the_nearest(refusal, content, message):
         (lever(clean=["normalize"]), "levers[1].clean[0].kind: unknown kind 'normalize'; did you mean 'normalise'?"),
         (lever(compress=[{"kind": "onix"}]), "levers[1].compress[0].kind: unknown kind 'onix'; did you mean 'onnx'?"),
         (lever(augment=[{"share": 0.1}]), "levers[1].augment[0].kind: missing; known are typos, swap, "
-         "dropout, swap_slots, rebalance, paraphrase, keep_label"),
+         "dropout, swap_slots, synonyms, mask_fill, back_translate, paraphrase, rebalance, limit, keep_label"),
+        (lever(augment=["swap", {"kind": "mixup", "alpha": 0.2}]), "levers[1].augment[1]: 'mixup' makes no rows, it "
+         "mixes vectors while a model trains; set `mixup` in `train`, as in train: {mixup: 0.2}"),
+        (lever(augment=["mask_fill"]), "levers[1].augment[0].model: missing; it is required"),
+        (lever(augment=["back_translate"]), "levers[1].augment[0].forward: missing; it is required; "
+         "levers[1].augment[0].backward: missing; it is required"),
+        (lever(augment=["swap", "limit"]), "levers[1].augment[1].max_rows: missing; it is required"),
+        (lever(train={"mixup": -1}), "levers[1].train.mixup: expected greater than or equal to 0 (found -1)"),
         (lever(augment=["keep_label"]), "levers[1].augment: 'keep_label' filters what the methods before it made; "
          "put it after them, as in [swap, keep_label]"),
         (lever(augment=["paraphrase"]), "levers[1].augment[0].url: missing; it is required; "

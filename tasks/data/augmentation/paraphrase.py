@@ -1,8 +1,8 @@
 """Paraphrases of training rows, asked of any OpenAI-compatible chat endpoint; nobody is asked unless a recipe lists it.
 
 Personal data is replaced before a text is sent (`scrub`) and in what comes back. Nothing is kept but the
-stage's rows. How the endpoint is spoken to is in `chat`; whether a paraphrase still has its label is not
-judged here: list `keep_label` after it.
+stage's rows. How the endpoint is spoken to is in `chat`; whether a paraphrase still has its label is judged by
+`keep_label`.
 """
 
 import json
@@ -15,12 +15,13 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.data.augmentation.augment import Given, Made, Row, Share, chance, propose
+from tasks.data.augmentation.augment import Given, Made, MaxRows, Row, Share, choose_within, propose
 from tasks.data.augmentation.chat import BUDGET_SPENT, Chat, complete, open_chat
 from tasks.data.cleaning.scrub import scrub_text
 from tasks.data.rows import mend_text
 from tasks.data.similarity import text_key
 from tasks.errors import DataError
+from tasks.progress import report_progress
 
 NONSENSE = "the answer is no JSON list of rewordings"
 
@@ -56,11 +57,12 @@ class Paraphrase:
     backoff_s: Annotated[float, Field(ge=0, le=60)] = 1.0  # before the first further try; doubled before each next one
     concurrency: Annotated[int, Field(ge=1, le=64)] = 4
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.8
+    max_rows: MaxRows = None
 
 
 @propose.register(Paraphrase)
 def _paraphrase(method: Paraphrase, given: Given) -> Made:
-    chosen = _choose(method, given)
+    chosen = choose_within(method, given, method.per_text)
     left_out: Counter[str] = Counter()
     pairs: list[tuple[Row, str]] = []
     with open_chat(
@@ -74,19 +76,13 @@ def _paraphrase(method: Paraphrase, given: Given) -> Made:
             pairs += [(row, text) for row, answer in zip(block, answers, strict=True) for text in answer.texts]
             left_out.update(answer.failure for answer in answers if answer.failure)
             _refuse_failures(method.url, answers, start + len(block), left_out)
+            report_progress("augment paraphrase", start + len(block), len(chosen))
     return Made(pairs, left_out)
 
 
 class _Answer(NamedTuple):
     texts: Sequence[str]
     failure: str  # why there are none; empty where there are
-
-
-def _choose(method: Paraphrase, given: Given) -> list[Row]:
-    """Return the rows to ask about, ordered by their hashes, so that a spent budget leaves out rows of all classes."""
-    draws = ((chance(given, row).random(), row["id"], row) for row in given.parents if row["text"].strip())
-    chosen = sorted((draw for draw in draws if draw[0] < method.share), key=lambda draw: draw[:2])
-    return [row for _, _, row in chosen]
 
 
 def _read_key(name: str) -> str:

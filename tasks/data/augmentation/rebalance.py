@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.data.augmentation.augment import Given, Made, Row, Share, chance, propose
+from tasks.data.augmentation.augment import Given, Made, MaxRows, Row, Share, draw, propose
 
 
 @dataclass(frozen=True, config={"extra": "forbid"})
@@ -24,6 +24,7 @@ class Rebalance:
     kind: Literal["rebalance"] = "rebalance"
     share: Share = 0.5
     per_row: Annotated[int, Field(ge=1, le=100)] = 3
+    max_rows: MaxRows = None
 
 
 @propose.register(Rebalance)
@@ -34,9 +35,10 @@ def _repeat(method: Rebalance, given: Given) -> Made:
     for row in given.parents:
         if counts[row["target"]] < wanted and row["text"].strip():
             classes[row["target"]].append(row)
-    pairs: list[tuple[Row, str]] = []
-    for target, rows in classes.items():
-        ranked = sorted(rows, key=lambda row: (chance(given, row).random(), row["id"]))
+    numbered: list[tuple[int, str, Row]] = []
+    for target, rows in sorted(classes.items()):
+        ranked = sorted(rows, key=lambda row: (draw(given, row), row["id"]))
         budget = min(wanted - counts[target], method.per_row * len(rows))
-        pairs += [(row, row["text"]) for row in islice(cycle(ranked), budget)]
-    return Made(pairs, copies=True)
+        numbered += [(number, target, row) for number, row in enumerate(islice(cycle(ranked), budget))]
+    numbered.sort(key=lambda entry: entry[:2])  # class by class in turn, so that a spent budget is spent on all of them
+    return Made([(row, row["text"]) for _, _, row in numbered], copies=True)

@@ -5,12 +5,13 @@ words and most of them agree. It knows neither grammar nor entities; words that 
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
 from typing import Literal
 
 from pydantic.dataclasses import dataclass
 
-from tasks.data.augmentation.augment import Given, Made, Share, chance, propose
+from tasks.data.augmentation.augment import Given, Made, MaxRows, Share, chance, choose, propose
+
+Words = list[str]
 
 _PARTNERS = 50  # texts of the same class and length that are looked at for one row
 NO_TEMPLATE = "no text of its class has the same template"
@@ -25,22 +26,21 @@ class SwapSlots:
 
     kind: Literal["swap_slots"] = "swap_slots"
     share: Share = 0.3
+    max_rows: MaxRows = None
 
 
 @propose.register(SwapSlots)
 def _swap_slots(method: SwapSlots, given: Given) -> Made:
-    words = [row["text"].split() for row in given.parents]
-    groups: dict[tuple[str, int], list[list[str]]] = defaultdict(list)
-    for row, own in zip(given.parents, words, strict=True):
-        groups[row["target"], len(own)].append(own)
+    groups: dict[tuple[str, int], list[tuple[Words, Words]]] = defaultdict(list)
+    for row in sorted(given.parents, key=lambda row: row["id"]):
+        own, folded = _words(row["text"])
+        groups[row["target"], len(own)].append((own, folded))
     pairs, lonely = [], 0
-    for row, own in zip(given.parents, words, strict=True):
-        rng = chance(given, row)
-        if rng.random() >= method.share:
-            continue
+    for row in choose(method, given):
+        rng, (own, folded) = chance(given, row), _words(row["text"])
         group = groups[row["target"], len(own)]
-        for partner in rng.sample(group, min(_PARTNERS, len(group))):
-            slots = _find_slots(own, partner)
+        for partner, other in rng.sample(group, min(_PARTNERS, len(group))):
+            slots = _find_slots(folded, other)
             if slots:
                 at = rng.choice(slots)
                 pairs.append((row, " ".join([*own[:at], partner[at], *own[at + 1 :]])))
@@ -50,10 +50,16 @@ def _swap_slots(method: SwapSlots, given: Given) -> Made:
     return Made(pairs, {NO_TEMPLATE: lonely} if lonely else {})
 
 
-def _find_slots(left: Sequence[str], right: Sequence[str]) -> list[int]:
+def _words(text: str) -> tuple[Words, Words]:
+    """Return the words as they stand and as they are compared."""
+    words = text.split()
+    return words, [word.casefold() for word in words]
+
+
+def _find_slots(left: Words, right: Words) -> list[int]:
     """Return where two texts of one template differ, [] where they are not of one or an exchange makes nothing new.
 
-    Words that differ in case only count as equal, as they do between duplicates.
+    Words are casefolded: those that differ in case only count as equal, as they do between duplicates.
     """
-    places = [at for at in range(len(left)) if left[at].casefold() != right[at].casefold()]
+    places = [at for at, (here, there) in enumerate(zip(left, right, strict=True)) if here != there]
     return places if 2 <= len(places) <= len(left) / 3 else []

@@ -11,6 +11,7 @@ from tasks.data.cleaning.effects import Effect, effect_of, rewrite
 from tasks.data.cleaning.names import replace_names
 from tasks.data.cleaning.row_steps import Looked, look, reads_one_text
 from tasks.data.cleaning.scrub import scrub_text
+from tasks.data.named_models import model_fields
 from tasks.data.rows import values
 
 if TYPE_CHECKING:
@@ -29,6 +30,11 @@ class Scrub:
     names: str = ""
     name_labels: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)] = ("PER", "PERSON")
     name_score: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+
+@model_fields.register(Scrub)
+def _name_models(step: Scrub) -> tuple[str, ...]:
+    return ("names",) if step.names else ()
 
 
 @reads_one_text.register(Scrub)
