@@ -3,17 +3,16 @@
 Wiring only: the work is in `tasks`, the climb in `flows.climb`, the promotion in `flows.promotion`.
 """
 
-import logging
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 from prefect import flow
 
-from feedback.harvest import harvest
 from flows.budget import decide_on_golden
 from flows.climb import climb
 from flows.diary import Diary
+from flows.gather import gather
+from flows.golden import holds, keep_sealed, read_standing
 from flows.judge import measure, paired
 from flows.monitor import last_watch
 from flows.outcome import Contender, Outcome, inputs_digest, next_number, nothing_changed, utc_now, write_outcome
@@ -22,17 +21,13 @@ from flows.promotion import finish_promotions, offer, set_baseline
 from flows.publish import publish
 from tasks import stages
 from tasks.build import augment_rows, build, clean_rows
-from tasks.data.rows import values
-from tasks.data.snapshot import read_table
 from tasks.errors import RatchetError
 from tasks.measure.profiling.profile import Profile
 from tasks.measure.quality.scores import check_costs, with_scores
 from tasks.progress import collect_seconds, timed
-from tasks.records import Scorecard, StepReport, Table, Verdict, to_json
+from tasks.records import Scorecard, StepReport, Verdict, to_json
 from tasks.registry import BASELINE, CHAMPION, VersionRecord
 from tasks.store import storage_named
-
-log = logging.getLogger(__name__)
 
 
 @flow(name="iterate", flow_run_name="iterate-{trigger}", log_prints=False)
@@ -88,12 +83,12 @@ def turn(project: Project, diary: Diary) -> Outcome:
 
 
 def see(project: Project, diary: Diary) -> Outcome:
-    """Return the outcome as it begins: the data of this turn, split and checked, nothing tried yet."""
-    spec, store = project.spec, project.store
-    sources = gather(project)
-    snapshot = stages.snapshot(store, sources, spec.data)
+    """Return the outcome as it begins: the data of this turn, split, checked and golden sealed, nothing tried yet."""
+    spec, store, standing = project.spec, project.store, read_standing(project)
+    sources = gather(stages, project, standing.feedback)
+    snapshot = stages.snapshot(store, sources, spec.data, holds(project, standing))
     check_costs(spec.quality, snapshot)
-    return Outcome(
+    outcome = Outcome(
         iteration=diary.iteration,
         result="unchanged",
         verdict=Verdict("reject", ""),
@@ -104,21 +99,8 @@ def see(project: Project, diary: Diary) -> Outcome:
         feedback_rows=sum(source.rows for source in sources[1:]),
         drift=watch.report.reason if diary.trigger == "drift" and (watch := last_watch(project)) else "",
     )
-
-
-def gather(project: Project) -> list[Table]:
-    """Return the source's rows and, where enough of it is trusted, harvested feedback."""
-    spec = project.spec
-    rows = stages.collect(project.store, str(project.root), spec.data)
-    if not spec.data.feedback.use:
-        return [rows]
-    known = set(values(read_table(Path(rows.uri), rows.digest), "target"))
-    found = harvest(project.database, spec.feedback.harvest, known)
-    log.info("harvest: %d rows trusted, %d quarantined", len(found.rows), len(found.quarantined))
-    if len(found.rows) < spec.data.feedback.min_rows:
-        return [rows]
-    plain = [{"id": f"feedback-{row.id}", "text": row.text, "target": row.target, **row.slices} for row in found.rows]
-    return [rows, stages.collect_feedback(project.store, plain, spec.data.slices)]
+    keep_sealed(project, snapshot, sources, standing)  # after the checks: bad rows are never sealed
+    return outcome
 
 
 def first(project: Project, diary: Diary, outcome: Outcome) -> Outcome:

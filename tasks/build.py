@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from serving.predictors import file_sha256
 from tasks.compress.pipeline import compress_pass
+from tasks.data.assemble import assemble
 from tasks.data.augmentation.augment import augment
 from tasks.data.checking.validate import ValidateSpec, ValidationReport, validate
 from tasks.data.cleaning.clean import clean
+from tasks.data.golden import FEEDBACK, Sealed
 from tasks.data.reading.sources import read_source
-from tasks.data.rows import make_rows, values
-from tasks.data.snapshot import make_snapshot_table, read_table, write_table
-from tasks.data.split import assign_feedback_splits, assign_splits, check_leakage
+from tasks.data.rows import PROVENANCE, make_rows, values
+from tasks.data.snapshot import read_table, write_table
 from tasks.measure.machine import describe_machine
 from tasks.measure.profiling.profile import Profile
 from tasks.measure.profiling.profile import profile as profile_calls
@@ -72,9 +73,10 @@ def collect(store: Store, root: str, spec: DataSpec) -> Table:
 
 
 def collect_feedback(store: Store, rows: Sequence[dict[str, str]], slices: Sequence[str]) -> Table:
-    """Return harvested feedback (id, text, target and slice values) as a stored table of rows without splits."""
-    columns = {name: [row.get(name, "") for row in rows] for name in ("id", "text", "target", *slices)}
-    constant = {"split": [""] * len(rows), "source": ["feedback"] * len(rows)}
+    """Return harvested feedback (id, text, target, slice values, time, group) as a stored table without splits."""
+    further = (name for name in PROVENANCE if any(row.get(name) for row in rows))
+    columns = {name: [row.get(name, "") for row in rows] for name in ("id", "text", "target", *slices, *further)}
+    constant = {"split": [""] * len(rows), "source": [FEEDBACK] * len(rows)}
     return _store_rows(store, make_rows({**columns, **constant}))
 
 
@@ -90,7 +92,10 @@ def _store_rows(store: Store, rows: "pa.Table") -> Table:
     return store.build("rows", digest[:32], Table, make)
 
 
-def snapshot(store: Store, sources: Sequence[Table], spec: DataSpec) -> Snapshot:
+_NOTHING_SEALED = Sealed()
+
+
+def snapshot(store: Store, sources: Sequence[Table], spec: DataSpec, sealed: Sealed = _NOTHING_SEALED) -> Snapshot:
     """Return the immutable snapshot of the source's rows and, second, of harvested feedback: split and free of leaks.
 
     Raises:
@@ -99,21 +104,8 @@ def snapshot(store: Store, sources: Sequence[Table], spec: DataSpec) -> Snapshot
     """
 
     def make(folder: Path) -> Snapshot:
-        shares = spec.split
-        drawn = assign_splits(
-            read_table(Path(sources[0].uri), sources[0].digest),
-            valid=shares.valid, select=shares.select, golden=shares.golden, seed=shares.seed,
-        )  # fmt: skip
-        tables = [check_leakage(drawn, spec.leakage)[0]]
-        for extra in sources[1:]:
-            rows = read_table(Path(extra.uri), extra.digest)
-            part = spec.feedback
-            tables.append(
-                assign_feedback_splits(rows, golden=part.golden, select=part.select, valid=part.valid, seed=shares.seed)
-            )
-        table = make_snapshot_table(tables, labelled=True, out_of_scope=spec.out_of_scope)
-        if len(tables) > 1:
-            table, _ = check_leakage(table, "drop")
+        tables = [read_table(Path(source.uri), source.digest) for source in sources]
+        table, waiting = assemble(tables, spec, sealed)
         digest = write_table(table, folder / "snapshot.parquet")
         splits = values(table, "split")
         train = {target for target, split in zip(values(table, "target"), splits, strict=True) if split == "train"}
@@ -125,9 +117,10 @@ def snapshot(store: Store, sources: Sequence[Table], spec: DataSpec) -> Snapshot
             slices=spec.slices,
             parents=tuple(source.digest for source in sources),
             out_of_scope=spec.out_of_scope,
+            waiting=waiting,
         )
 
-    return store.build("snapshot", cache_key("snapshot", sources, spec), Snapshot, make)
+    return store.build("snapshot", cache_key("snapshot", sources, spec, sealed), Snapshot, make)
 
 
 def check(store: Store, snapshot: Snapshot, spec: ValidateSpec) -> ValidationReport:
