@@ -23,13 +23,14 @@ def refresh_golden(project: Project, accept: bool) -> dict[str, Any]:
 
     Raises:
         GoldenError: sealed rows are gone or edited, and it is not said to `accept` that.
-        DataError: the source cannot be read or used.
+        DataError: the source cannot be read or used, or its rows break a check that stops.
     """
     with only_one(project):
         before = read_standing(project)
         sources = gather(build, project, before.feedback)
         sealed = holds(project, before, admit=True, move=accept)
         snapshot = build.snapshot(project.store, sources, project.spec.data, sealed)
+        build.check(project.store, snapshot, project.spec.data.checks)  # as before a turn: bad rows are never sealed
         change = keep_sealed(project, snapshot, sources, before, accept=accept)
         after = read_standing(project)
     return {

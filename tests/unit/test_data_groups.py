@@ -108,8 +108,8 @@ def users(count: int, each: int) -> tuple[list[str], list[str]]:
 def test_shares_hold_roughly_where_users_stay_whole() -> None:
     groups, targets = users(400, 5)
     split = values(assign_splits(rows(distinct(2000), groups=groups, targets=targets), **SHARES, seed=7), "split")
-    for target in "abc":
-        counts = Counter(name for name, of in zip(split, targets, strict=True) if of == target)
+    for label in "abc":
+        counts = Counter(name for name, of in zip(split, targets, strict=True) if of == label)
         for name, share in SHARES.items():
             assert abs(counts[name] / sum(counts.values()) - share) < 0.05
 
