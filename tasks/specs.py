@@ -99,7 +99,7 @@ class FeedbackSplit:
     valid: Share = 0.1
     select: Share = 0.15
     golden: Share = 0.3
-    refresh: Literal["each_turn", "asked"] = "each_turn"  # asked: what is drawn for golden waits for `ratchet golden`
+    refresh: Literal["each_turn", "asked"] = "each_turn"  # asked: what is drawn for golden waits for the command
 
 
 @dataclass(frozen=True, config={"extra": "forbid"})

@@ -12,6 +12,7 @@ from itertools import groupby
 from tasks.errors import DataError
 
 _GOLDEN = "golden"
+_SLACK = 1e-9  # of a count, for shares that are not exact in binary
 
 
 def draw_by_hash(
@@ -49,10 +50,10 @@ def draw_by_time(
 ) -> list[str]:
     """Return a split for each row: the newest rows are golden, then select, then valid; the oldest are train.
 
-    A unit stands where its newest row does, so that no row of train is newer than an evaluation row, and some rows of
-    an evaluation set may be older. Rows of one moment are not divided: each set has at least its share. The time is
-    cut over all rows, not within labels: a model that goes live at one moment knows nothing later about any label.
-    With `sealed` units, all from the oldest of them on is golden: the window grows, and moves only when it is redrawn.
+    The time is cut over all rows, not within labels: a model that goes live at one moment knows nothing later about
+    any label. A unit stands where its newest row does, so that train holds nothing from after the cut; an evaluation
+    set may so hold older rows too. Rows of one moment are not divided: each set has at least its share. With `sealed`
+    units, all from the oldest of them on is golden: the window grows, and moves only when it is redrawn.
 
     Raises:
         DataError: all times are equal, or so few differ that a split would be empty.
@@ -64,7 +65,11 @@ def draw_by_time(
     chosen: dict[int, str] = {}
     left, filled = list(shares), 0
     for moment, block in groupby(sorted(newest, key=lambda unit: newest[unit], reverse=True), key=newest.__getitem__):
-        while left and filled >= shares[left[0]] * len(units) and not (left[0] == _GOLDEN and _holds(cut, moment)):
+        while (
+            left
+            and filled >= shares[left[0]] * len(units) - _SLACK
+            and not (left[0] == _GOLDEN and _holds(cut, moment))
+        ):
             left, filled = left[1:], 0
         for unit in block:
             chosen[unit] = left[0] if left else "train"
@@ -122,8 +127,6 @@ def _holds(cut: str | None, moment: str) -> bool:
 def _refuse_empty(
     found: AbstractSet[str], shares: Mapping[str, float], times: AbstractSet[str], cut: str | None
 ) -> None:
-    if not shares:
-        return
     if len(times) == 1:
         raise DataError(
             f"data.split.by: all rows have the time {next(iter(times))}, which orders nothing: name another "

@@ -60,6 +60,8 @@ def assign_splits(
     if sum(shares.values()) >= 1:
         raise DataError(f"the shares of {', '.join(shares)} sum to 1 or more and leave nothing for train: lower them")
     pool = [row for row, split in enumerate(splits) if split in ("", "train")]
+    if not shares:
+        return with_values(table, "split", [split or "train" for split in splits])
     strata = _take(table, "target", pool) if labelled else [""] * len(pool)
     drawn = _draw(table, pool, strata, shares, seed, by, sealed if "golden" in shares else frozenset())
     for row, split in zip(pool, drawn, strict=True):

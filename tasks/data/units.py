@@ -23,9 +23,10 @@ def join_units(clusters: Sequence[int], groups: Sequence[str]) -> list[int]:
     parents = list(range(len(clusters)))
     first: dict[str, int] = {}
     for row, (cluster, group) in enumerate(zip(clusters, groups, strict=True)):
-        _join(parents, row, cluster)
-        if group:
-            _join(parents, row, first.setdefault(group, row))
+        if cluster != row:
+            _join(parents, row, cluster)
+        if group and (other := first.setdefault(group, row)) != row:
+            _join(parents, row, other)
     return [_root(parents, row) for row in range(len(parents))]
 
 

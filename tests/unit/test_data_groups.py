@@ -193,6 +193,14 @@ def test_by_time_one_moment_is_not_divided_and_the_seal_holds_the_window() -> No
     assert set(moved[100:]) == {"golden"} and moved[80] != "golden"
 
 
+def test_what_the_source_names_is_drawn_by_nothing() -> None:
+    """One group with most rows, and rows without a time: nothing is in the way where there is nothing to draw."""
+    named = ["train"] * 6 + ["valid", "select", "golden", "golden"]
+    table = rows(distinct(10), groups=["u"] * 6 + [""] * 4, split=named)
+    for by in ("hash", "time"):
+        assert values(assign_splits(table, **SHARES, seed=7, by=by), "split") == named
+
+
 @pytest.mark.parametrize(
     ("times", "targets", "told"),
     [
