@@ -175,16 +175,16 @@ def test_drift_in_production_asks_for_a_turn_that_learns_from_feedback(spec: Pat
     assert outcome.drift == watch["report"]["reason"]
     assert outcome.drift in Path(outcome.report_uri).read_text("utf-8")
     assert [trial.lever for trial in outcome.trials] == ["new-data"]
+    worn = golden_status(project)
+    assert [seal["how"] for seal in worn["history"]] == ["created", "feedback"]
+    assert worn["rows"] == outcome.snapshot.rows["golden"] == 400 + worn["composition"]["feedback"]
+    assert 0 < worn["share_new"] < project.spec.gate.refresh and worn["waiting"] == 0
     assert outcome.result == "promoted", outcome.verdict.reason
     assert outcome.cards["candidate"].quality.mean > outcome.cards["champion"].quality.mean
     assert outcome.verdict.look == 3  # a few rows of feedback do not make golden a new set
     assert outcome.verdict.alpha < read_outcomes(project)[1].verdict.alpha < project.spec.gate.alpha
     spent = project_status(project)["golden_budget"]
     assert (spent["looks"], spent["left"]) == (3, pytest.approx(outcome.verdict.budget_left))
-    worn = golden_status(project)
-    assert [seal["how"] for seal in worn["history"]] == ["created", "feedback"]
-    assert worn["rows"] == outcome.snapshot.rows["golden"] == 400 + worn["composition"]["feedback"]
-    assert 0 < worn["share_new"] < project.spec.gate.refresh and worn["waiting"] == 0
 
 
 def test_rollback_restores_the_champion_before(spec: Path, project: Project) -> None:
