@@ -7,7 +7,7 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any, Protocol
 
-from feedback.harvest import HarvestedRow, harvest
+from feedback.harvest import Harvest, HarvestedRow, harvest
 from flows.project import Project
 from tasks.data.golden import FEEDBACK_PREFIX
 from tasks.data.rows import mend_text, values
@@ -33,13 +33,17 @@ def gather(stages: Collecting, project: Project, sealed: AbstractSet[str] = froz
     rows = stages.collect(project.store, str(project.root), spec.data)
     if not spec.data.feedback.use:
         return [rows]
-    known = set(values(read_table(Path(rows.uri), rows.digest), "target"))
-    predictions = {name.removeprefix(FEEDBACK_PREFIX) for name in sealed}
-    found = harvest(project.database, spec.feedback.harvest, known, sealed=predictions)
+    found = harvest_for(project, set(values(read_table(Path(rows.uri), rows.digest), "target")), sealed)
     log.info("harvest: %d rows trusted, %d quarantined", len(found.rows), len(found.quarantined))
     if len(found.rows) < spec.data.feedback.min_rows and not sealed:
         return [rows]
     return [rows, stages.collect_feedback(project.store, as_plain(found.rows), spec.data.slices)]
+
+
+def harvest_for(project: Project, known: AbstractSet[str] | None, sealed: AbstractSet[str]) -> Harvest:
+    """Return the project's harvest, in which rows of the sealed golden set keep their place."""
+    predictions = {name.removeprefix(FEEDBACK_PREFIX) for name in sealed}
+    return harvest(project.database, project.spec.feedback.harvest, known, sealed=predictions)
 
 
 def as_plain(rows: Sequence[HarvestedRow]) -> list[dict[str, str]]:

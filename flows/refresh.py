@@ -4,9 +4,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from feedback.harvest import harvest
 from flows.budget import budget, taken
-from flows.gather import as_plain, gather
+from flows.gather import as_plain, gather, harvest_for
 from flows.golden import Standing, holds, keep_sealed, read_standing
 from flows.outcome import read_outcomes
 from flows.project import Project, only_one
@@ -73,7 +72,7 @@ def count_waiting(project: Project, standing: Standing) -> int:
         return 0
     outcomes = read_outcomes(project)
     known = set(outcomes[-1].snapshot.labels) if outcomes else None
-    rows = as_plain(harvest(project.database, project.spec.feedback.harvest, known).rows)
+    rows = as_plain(harvest_for(project, known, standing.feedback).rows)
     table = make_rows({name: [row[name] for row in rows] for name in ("id", "text", "target", "group")}
                       | {"split": [""] * len(rows)})  # fmt: skip
     placed = _placed(Path(outcomes[-1].snapshot.uri)) if outcomes and data.group else {}
