@@ -45,7 +45,7 @@ class HarvestedRow:
     target: str
     slices: dict[str, str]
     occurred_at: datetime  # when the prediction was made
-    unit: str = ""  # whose it was; empty where nobody said
+    unit: str | None = None  # whose prediction it was
     source: str = "feedback"
 
 
@@ -224,5 +224,5 @@ def _row(vote: _Vote) -> HarvestedRow:
         target=vote.target,
         slices=dict(prediction.slices),
         occurred_at=prediction.occurred_at,
-        unit=prediction.unit or "",
+        unit=prediction.unit,
     )

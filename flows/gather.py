@@ -55,7 +55,7 @@ def as_plain(rows: Sequence[HarvestedRow]) -> list[dict[str, str]]:
             "text": row.text,
             "target": row.target,
             "time": row.occurred_at.astimezone(UTC).isoformat(),
-            "group": mend_text(row.unit),
+            "group": mend_text(row.unit or ""),
         }
         for row in rows
     ]
