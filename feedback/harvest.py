@@ -91,25 +91,35 @@ class _Vote:
 
 
 def harvest(
-    store: "Store", rules: HarvestSpec, known_targets: AbstractSet[str] | None = None, since: datetime | None = None
+    store: "Store",
+    rules: HarvestSpec,
+    known_targets: AbstractSet[str] | None = None,
+    since: datetime | None = None,
+    sealed: AbstractSet[str] = frozenset(),
 ) -> Harvest:
     """Return what the feedback received since then (None: ever) teaches, by the rules.
 
-    `known_targets` are the labels a classifier may learn; None takes any text.
+    `known_targets` are the labels a classifier may learn; None takes any text. Predictions that are `sealed` in a
+    golden set keep their place in their unit's quota, so that newer ones do not push them out.
 
     Raises:
         StoreUnavailable: the database failed.
     """
-    return judge(store.judged(since), rules, known_targets)
+    return judge(store.judged(since), rules, known_targets, sealed)
 
 
-def judge(judged: Iterable[Judged], rules: HarvestSpec, known_targets: AbstractSet[str] | None = None) -> Harvest:
+def judge(
+    judged: Iterable[Judged],
+    rules: HarvestSpec,
+    known_targets: AbstractSet[str] | None = None,
+    sealed: AbstractSet[str] = frozenset(),
+) -> Harvest:
     """Return the harvest of feedback and the predictions it judges; the order they come in changes nothing."""
     everything = list(judged)
     last = _last_votes(everything)
     votes = [vote for feedback, prediction in last if (vote := _vote(feedback, prediction, rules)) is not None]
     reasons = _unusable(votes, known_targets)
-    for rule in (_disagreeing, lambda kept: _over_quota(kept, rules.max_rows_per_unit)):
+    for rule in (_disagreeing, lambda kept: _over_quota(kept, rules.max_rows_per_unit, sealed)):
         reasons |= rule([vote for vote in votes if vote.prediction.prediction_id not in reasons])
     rows = [_row(vote) for vote in votes if vote.prediction.prediction_id not in reasons]
     orphans = sum(prediction is None for _, _, prediction in everything)
@@ -193,14 +203,15 @@ def _majority(group: Sequence[_Vote]) -> str | None:
     return winner if 2 * units > len(targets) else None
 
 
-def _over_quota(votes: Iterable[_Vote], max_rows: int) -> dict[str, Reason]:
-    """Return the votes beyond each unit's quota, which keeps its newest."""
+def _over_quota(votes: Iterable[_Vote], max_rows: int, sealed: AbstractSet[str]) -> dict[str, Reason]:
+    """Return the votes beyond each unit's quota, which keeps what is sealed and then its newest."""
     by_unit: dict[str | None, list[_Vote]] = defaultdict(list)
     for vote in votes:
         by_unit[vote.prediction.unit].append(vote)
     reasons: dict[str, Reason] = {}
     for mine in by_unit.values():
-        for vote in sorted(mine, key=lambda vote: vote.newest_first)[max_rows:]:
+        first = sorted(mine, key=lambda vote: (vote.prediction.prediction_id not in sealed, vote.newest_first))
+        for vote in first[max_rows:]:
             reasons[vote.prediction.prediction_id] = "over quota"
     return reasons
 

@@ -1,4 +1,4 @@
-"""The tables, on SQLite and PostgreSQL alike: events, predictions, feedback and the promotion ledger.
+"""The tables, on SQLite and PostgreSQL alike: events, predictions, feedback, looks and seals, the promotion ledger.
 
 `output` and `target` are text, so nothing here assumes a classifier. Holds no queries; the schema is made by the
 migrations, and a test keeps the two equal. The ledger's triggers are in the migrations only.
@@ -125,6 +125,25 @@ class GoldenLook(Base):
     at: Mapped[datetime]
     model: Mapped[str]
     key: Mapped[str]
+    content: Mapped[str] = mapped_column(Text)
+
+
+class GoldenSeal(Base):
+    """One seal of a golden set; `content` is JSON that its writer understands. Append-only, as `GoldenLook` is."""
+
+    __tablename__ = "golden_seal"
+    __table_args__ = (UniqueConstraint("model", "sequence"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    model: Mapped[str]
+    sequence: Mapped[int]
+    digest: Mapped[str]
+    parent: Mapped[str]
+    how: Mapped[str]
+    rows: Mapped[int]
+    added: Mapped[int]
+    removed: Mapped[int]
     content: Mapped[str] = mapped_column(Text)
 
 

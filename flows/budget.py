@@ -7,6 +7,7 @@ from typing import Any
 
 from feedback import looks
 from flows.project import Project
+from tasks.data.golden import golden_content
 from tasks.data.rows import values
 from tasks.measure.gate.budget import left_after, level_of, next_look
 from tasks.measure.gate.decide import decide, refuse
@@ -42,7 +43,8 @@ def take_look(
 ) -> GoldenLook:
     """Return the look that comparing the two artifacts on golden takes, now on record."""
     golden = read_split(snapshot, "golden")
-    rows = [f"{target}\n{text}" for text, target in zip(values(golden, "text"), values(golden, "target"), strict=True)]
+    pairs = zip(values(golden, "text"), values(golden, "target"), strict=True)
+    rows = [golden_content(text, target) for text, target in pairs]
     gate = project.spec.gate
     look = next_look(taken(project), rows, candidate, champion, claims, gate.alpha, gate.refresh)
     key = hashlib.sha256(" ".join([look.golden, candidate, champion, *look.claims]).encode()).hexdigest()
@@ -74,5 +76,6 @@ def advice(number: int) -> str:
         return ""
     return (
         f"This golden set is worn out: the next look may spend less than {100 * WORN:g} % of alpha, so that only large "
-        "gains can be shown. Refresh it: let feedback add rows (data.feedback) or name new ones in data.source."
+        "gains can be shown. Refresh it: let feedback add rows (`ratchet golden refresh`) or name new ones in "
+        "data.source."
     )

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from flows.golden_cli import golden
 from flows.terminal import answer, fail, quiet
 
 app = typer.Typer(
@@ -14,6 +15,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Keep a language model in production getting better and cheaper, and never let it slip back.",
 )
+
+app.add_typer(golden, name="golden")
 
 SpecPath = Annotated[Path, typer.Argument(help="The spec, or the folder that holds ratchet.yaml.", show_default=True)]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON on standard output.")]

@@ -3,18 +3,17 @@
 Wiring only: the work is in `tasks`, the climb in `flows.climb`, the promotion in `flows.promotion`.
 """
 
-import logging
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 from prefect import flow
 
 import tasks.build
-from feedback.harvest import HarvestedRow, harvest
 from flows.budget import decide_on_golden
 from flows.climb import climb
 from flows.diary import Diary
+from flows.gather import gather
+from flows.golden import holds, keep_sealed, read_standing
 from flows.judge import measure, paired
 from flows.monitor import last_watch
 from flows.outcome import Contender, Outcome, inputs_digest, next_number, nothing_changed, utc_now, write_outcome
@@ -23,19 +22,13 @@ from flows.promotion import finish_promotions, offer, set_baseline
 from flows.publish import publish
 from tasks import stages
 from tasks.build import build, training_rows
-from tasks.data.cleaning.scrub import scrub_text
-from tasks.data.reading.cells import format_time
-from tasks.data.rows import values
-from tasks.data.snapshot import read_table
 from tasks.errors import RatchetError
 from tasks.measure.profiling.profile import Profile
 from tasks.measure.quality.scores import check_costs, with_scores
 from tasks.progress import collect_seconds, timed
-from tasks.records import Scorecard, Table, Verdict, to_json
+from tasks.records import Scorecard, Verdict, to_json
 from tasks.registry import BASELINE, CHAMPION, VersionRecord
 from tasks.store import storage_named
-
-log = logging.getLogger(__name__)
 
 
 @flow(name="iterate", flow_run_name="iterate-{trigger}", log_prints=False)
@@ -91,12 +84,12 @@ def turn(project: Project, diary: Diary) -> Outcome:
 
 
 def see(project: Project, diary: Diary) -> Outcome:
-    """Return the outcome as it begins: the data of this turn, split and checked, nothing tried yet."""
-    spec, store = project.spec, project.store
-    sources = gather(project)
-    snapshot = stages.snapshot(store, sources, spec.data)
+    """Return the outcome as it begins: the data of this turn, split, checked and golden sealed, nothing tried yet."""
+    spec, store, standing = project.spec, project.store, read_standing(project)
+    sources = gather(stages, project, standing.feedback)
+    snapshot = stages.snapshot(store, sources, spec.data, holds(project, standing))
     check_costs(spec.quality, snapshot)
-    return Outcome(
+    outcome = Outcome(
         iteration=diary.iteration,
         result="unchanged",
         verdict=Verdict("reject", ""),
@@ -107,31 +100,8 @@ def see(project: Project, diary: Diary) -> Outcome:
         feedback_rows=sum(source.rows for source in sources[1:]),
         drift=watch.report.reason if diary.trigger == "drift" and (watch := last_watch(project)) else "",
     )
-
-
-def gather(project: Project) -> list[Table]:
-    """Return the source's rows and, where enough of it is trusted, harvested feedback."""
-    spec = project.spec
-    rows = stages.collect(project.store, str(project.root), spec.data)
-    if not spec.data.feedback.use:
-        return [rows]
-    known = set(values(read_table(Path(rows.uri), rows.digest), "target"))
-    found = harvest(project.database, spec.feedback.harvest, known)
-    log.info("harvest: %d rows trusted, %d quarantined", len(found.rows), len(found.quarantined))
-    if len(found.rows) < spec.data.feedback.min_rows:
-        return [rows]
-    further = [name for name in ("time", "group") if getattr(spec.data, name)]  # as the source's rows have them
-    plain = [as_row(row, spec.feedback.scrub) for row in found.rows]
-    return [rows, stages.collect_feedback(project.store, plain, (*further, *spec.data.slices))]
-
-
-def as_row(row: HarvestedRow, scrub: bool) -> dict[str, str]:
-    """Return a harvested row in the columns of all rows, scrubbed if wanted: the webhook has not always done so.
-
-    A slice that is named like one of the columns does not count.
-    """
-    own = {"id": f"feedback-{row.id}", "text": scrub_text(row.text) if scrub else row.text, "target": row.target}
-    return {**row.slices, **own, "time": format_time(row.occurred_at), "group": row.unit or ""}
+    keep_sealed(project, snapshot, sources, standing)  # after the checks: bad rows are never sealed
+    return outcome
 
 
 def first(project: Project, diary: Diary, outcome: Outcome) -> Outcome:

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tasks.compress.pipeline import compress_pass
+from tasks.data.assemble import assemble
 from tasks.data.augmentation.augment import augment
 from tasks.data.augmentation.keep_label import open_teacher, used_teacher
 from tasks.data.checking.validate import ValidateSpec, ValidationReport, validate
 from tasks.data.cleaning.clean import MAX_REMOVED_SHARE, clean
+from tasks.data.golden import Sealed
 from tasks.data.named_models import model_fields
 from tasks.data.rows import values
-from tasks.data.snapshot import make_snapshot_table, read_table, write_table
-from tasks.data.split import assign_feedback_splits, assign_splits, check_leakage
+from tasks.data.snapshot import read_table, write_table
 from tasks.measure.quality.scores import read_split
 from tasks.records import Candidate, Snapshot, Table
 from tasks.specs import (
@@ -34,7 +35,10 @@ from tasks.train.finetune import FineTune, base_identity, finetune
 log = logging.getLogger(__name__)
 
 
-def snapshot(store: Store, sources: Sequence[Table], spec: DataSpec) -> Snapshot:
+_NOTHING_SEALED = Sealed()
+
+
+def snapshot(store: Store, sources: Sequence[Table], spec: DataSpec, sealed: Sealed = _NOTHING_SEALED) -> Snapshot:
     """Return the immutable snapshot of the source's rows and, second, of harvested feedback: split and free of leaks.
 
     Raises:
@@ -43,21 +47,8 @@ def snapshot(store: Store, sources: Sequence[Table], spec: DataSpec) -> Snapshot
     """
 
     def make(folder: Path) -> Snapshot:
-        shares = spec.split
-        drawn = assign_splits(
-            read_table(Path(sources[0].uri), sources[0].digest),
-            valid=shares.valid, select=shares.select, golden=shares.golden, seed=shares.seed,
-        )  # fmt: skip
-        tables = [check_leakage(drawn, spec.leakage)[0]]
-        for extra in sources[1:]:
-            rows = read_table(Path(extra.uri), extra.digest)
-            part = spec.feedback
-            tables.append(
-                assign_feedback_splits(rows, golden=part.golden, select=part.select, valid=part.valid, seed=shares.seed)
-            )
-        table = make_snapshot_table(tables, labelled=True, out_of_scope=spec.out_of_scope)
-        if len(tables) > 1:
-            table, _ = check_leakage(table, "drop")
+        tables = [read_table(Path(source.uri), source.digest) for source in sources]
+        table, waiting = assemble(tables, spec, sealed)
         digest = write_table(table, folder / "snapshot.parquet")
         splits = values(table, "split")
         train = {target for target, split in zip(values(table, "target"), splits, strict=True) if split == "train"}
@@ -69,9 +60,10 @@ def snapshot(store: Store, sources: Sequence[Table], spec: DataSpec) -> Snapshot
             slices=spec.slices,
             parents=tuple(source.digest for source in sources),
             out_of_scope=spec.out_of_scope,
+            waiting=waiting,
         )
 
-    return store.build("snapshot", cache_key("snapshot", sources, spec), Snapshot, make)
+    return store.build("snapshot", cache_key("snapshot", sources, spec, sealed), Snapshot, make)
 
 
 def check(store: Store, snapshot: Snapshot, spec: ValidateSpec) -> ValidationReport:

@@ -4,7 +4,8 @@ RatchetError                      what Ratchet raises; its message says what was
 ├── UserError                     the user can mend it: one line on the terminal, exit code 2
 │   ├── SpecError                 the spec does not validate (names file, field and mend)
 │   ├── DataError                 the data cannot be used (names file or source, row and column)
-│   │   └── LeakageError          evaluation rows also stand in train
+│   │   ├── LeakageError          evaluation rows also stand in train
+│   │   └── GoldenError           the sealed golden set lost or changed rows
 │   ├── ModelError                a base model cannot be loaded or trained
 │   └── ReviewError               a version cannot be reviewed, promoted or rolled back as asked
 ├── ArtifactError                 a stored artifact is missing, incomplete or does not match its digest
@@ -31,6 +32,10 @@ class DataError(UserError):
 
 class LeakageError(DataError):
     """Evaluation rows also stand in train."""
+
+
+class GoldenError(DataError):
+    """The sealed golden set lost or changed rows."""
 
 
 class ModelError(UserError):

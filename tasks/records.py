@@ -24,6 +24,7 @@ class Snapshot:
     slices: tuple[str, ...] = ()  # columns whose values are slices
     parents: tuple[str, ...] = ()  # digests of what it was made from
     out_of_scope: str = ""  # the target of evaluation rows that no label fits; empty where there are none
+    waiting: int = 0  # feedback rows drawn for golden that are in no split until someone lets them in
 
 
 @dataclass(frozen=True)

@@ -129,6 +129,7 @@ class SplitSpec:
     select: Share = 0.15
     golden: Share = 0.15
     seed: int = 7
+    by: Literal["hash", "time"] = "hash"  # time: the newest rows are golden, then select, valid; the oldest train
 
 
 @dataclass(frozen=True, config={"extra": "forbid"})
@@ -140,6 +141,7 @@ class FeedbackSplit:
     valid: Share = 0.1
     select: Share = 0.15
     golden: Share = 0.3
+    refresh: Literal["each_turn", "asked"] = "each_turn"  # asked: what is drawn for golden waits for the command
 
 
 @dataclass(frozen=True, config={"extra": "forbid"})
@@ -164,6 +166,8 @@ class DataSpec:
         """Check the shares of the sets that the source does not name; others are not used."""
         named = info.data["source"].splits if "source" in info.data else EVALUATION
         _check_shares({name: getattr(split, name) for name in EVALUATION if name not in named})
+        if split.by == "time" and not info.data.get("time"):
+            raise ValueError("`by: time` needs to know when a row came into being; name its column in `data.time`")
         return split
 
     @field_validator("feedback")

@@ -32,7 +32,10 @@ SIMILARITY = ("data/similarity.py", "data/shingles.py")
 PERSONAL = ("data/cleaning/scrub.py", "data/cleaning/pii.py", "data/cleaning/phones.py")
 CODE = {  # the code that decides what a stage makes; a change of it changes the stage's keys
     "collect": ["data/reading", "data/rows.py", "data/snapshot.py"],
-    "snapshot": ["data/split.py", "data/snapshot.py", *SIMILARITY],
+    "snapshot": [
+        *("data/split.py", "data/units.py", "data/drawing.py", "data/assemble.py", "data/snapshot.py"),
+        *SIMILARITY,
+    ],
     "check": ["data/checking", *SIMILARITY, *PERSONAL],
     "clean": ["data/cleaning", *SIMILARITY],
     "augment": ["data/augmentation", *PERSONAL, *SIMILARITY, "../serving/predictors.py"],

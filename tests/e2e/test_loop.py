@@ -10,6 +10,7 @@ import pytest
 from feedback.records import FeedbackRow, PredictionRow, delivery
 from flows.outcome import Outcome, read_outcomes
 from flows.project import Project, open_project
+from flows.refresh import golden_status
 from flows.status import project_status
 from tasks.measure.runtime import load
 from tasks.records import from_json
@@ -174,6 +175,10 @@ def test_drift_in_production_asks_for_a_turn_that_learns_from_feedback(spec: Pat
     assert outcome.drift == watch["report"]["reason"]
     assert outcome.drift in Path(outcome.report_uri).read_text("utf-8")
     assert [trial.lever for trial in outcome.trials] == ["new-data"]
+    worn = golden_status(project)
+    assert [seal["how"] for seal in worn["history"]] == ["created", "feedback"]
+    assert worn["rows"] == outcome.snapshot.rows["golden"] == 400 + worn["composition"]["feedback"]
+    assert 0 < worn["share_new"] < project.spec.gate.refresh and worn["waiting"] == 0
     assert outcome.result == "promoted", outcome.verdict.reason
     assert outcome.cards["candidate"].quality.mean > outcome.cards["champion"].quality.mean
     assert outcome.verdict.look == 3  # a few rows of feedback do not make golden a new set
@@ -213,7 +218,7 @@ def test_in_review_a_version_waits_until_someone_approves(tmp_path: Path, tiny_b
 
 
 def test_the_gate_says_no_to_a_model_that_only_select_likes(
-    tmp_path: Path, tiny_base: Path, shared_store: Path
+    tmp_path: Path, tiny_base: Path, shared_store: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = make_project(tmp_path, tiny_base, shared_store)
     turn(path)
@@ -224,6 +229,11 @@ def test_the_gate_says_no_to_a_model_that_only_select_likes(
     ]
     write_csv(tmp_path / "golden.csv", golden)
     write_csv(tmp_path / "train.csv", poisoned + messages(40, seed=3))
+    relabelled = sum(row["label"] in ("refund", "delivery") for row in golden)
+    told = ratchet_here(capfd, "run", path, "--json").mistake(2, f"{relabelled} edited", "golden refresh --accept")
+    assert "nothing was trained" in told
+    accepted = json.loads(ratchet_here(capfd, "golden", "refresh", path, "--accept", "--json").out)
+    assert (accepted["edited"], accepted["seal"]["how"]) == (relabelled, "accepted")
     outcome = turn(path)
     project = open_project(path)
     assert outcome.result in ("rejected", "inconclusive"), outcome.verdict.reason

@@ -289,7 +289,7 @@ def test_a_prediction_stored_before_scrubbing_is_known_again(store: Store) -> No
 
 
 def test_what_was_stored_before_scrubbing_is_scrubbed_when_it_is_harvested(store: Store) -> None:
-    from flows.iterate import as_row
+    from flows.gather import as_row
 
     Sender(store).post(PREDICTIONS, predictions(text="write to me@x.org"))
     Sender(store).post(FEEDBACK, feedback())

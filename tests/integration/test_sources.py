@@ -400,7 +400,7 @@ def test_any_json_text_is_read_and_stored(tmp_path: Path, pairs: list[tuple[str,
 
 
 def test_harvested_rows_have_the_columns_of_all_rows() -> None:
-    from flows.iterate import as_row
+    from flows.gather import as_row
 
     moment = datetime(2026, 3, 1, 12, tzinfo=timezone(timedelta(hours=2)))
     row = HarvestedRow("p1", "x", "a", {"channel": "chat", "text": "no text", "time": "no time"}, moment, "u1")

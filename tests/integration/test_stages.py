@@ -15,7 +15,7 @@ from prefect.context import FlowRunContext
 
 from feedback.harvest import HarvestSpec
 from feedback.records import FeedbackRow, PredictionRow
-from flows.iterate import gather
+from flows.gather import gather
 from flows.project import Project
 from tasks import stages
 from tasks.data.cleaning.clean import DropEmpty
@@ -112,7 +112,7 @@ def test_feedback_joins_the_source_with_its_time_and_unit(tmp_path: Path) -> Non
 
     @flow(name="gather")
     def run() -> Snapshot:
-        made: Snapshot = stages.snapshot(project.store, gather(cast(Project, project)), data)
+        made: Snapshot = stages.snapshot(project.store, gather(stages, cast(Project, project)), data)
         return made
 
     table = read_table(Path(run().uri))

@@ -15,7 +15,9 @@ COMMANDS = (
     "init", "run", "demo", "status", "history", "gate", "profile", "review", "rollback", "monitor", "up", "doctor",
     "schema",
 )  # fmt: skip
+GROUPS = {"golden": ("status", "refresh")}
 NEEDS_SPEC = ("run", "status", "history", "profile", "review", "rollback", "monitor", "up")
+NEED_SPEC = (*NEEDS_SPEC, *(f"{group} {name}" for group, names in GROUPS.items() for name in names))
 LIGHT = (
     "flows.cli", "serving.predictors", "tasks.store", "tasks.specs", "tasks.measure.gate.decide", "feedback.app",
     "flows.spec",
@@ -40,7 +42,15 @@ def test_help_lists_every_command(tmp_path):
     done = ratchet("--help", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     listed = re.findall(r"^\W*([a-z]+) {2,}[A-Z]", done.stdout, re.MULTILINE)
-    assert tuple(listed) == COMMANDS
+    assert tuple(listed) == (*COMMANDS, *GROUPS)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_group_lists_its_commands_and_asks_for_one(tmp_path, group):
+    done = ratchet(group, "--help", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert tuple(re.findall(r"^\W*([a-z]+) {2,}[A-Z]", done.stdout, re.MULTILINE)) == GROUPS[group]
+    assert refused(ratchet(group, cwd=tmp_path)).endswith(f"`ratchet {group} --help` lists what there is)")
 
 
 def test_importing_the_light_modules_loads_nothing_heavy():
@@ -69,23 +79,23 @@ def test_help_loads_nothing_heavy(tmp_path):
 def test_every_command_refuses_a_missing_spec_in_one_line(tmp_path):
     code = (
         "import sys\nfrom flows.cli import main\n"
-        f"for command in {NEEDS_SPEC!r}:\n"
-        "    sys.argv = ['ratchet', command]\n"
+        f"for command in {NEED_SPEC!r}:\n"
+        "    sys.argv = ['ratchet', *command.split()]\n"
         "    try:\n        main()\n"
         "    except SystemExit as stop:\n        print(command, stop.code)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == [f"{command} 2" for command in NEEDS_SPEC]
+    assert done.stdout.splitlines() == [f"{command} 2" for command in NEED_SPEC]
     message = f"ratchet: {tmp_path}/ratchet.yaml: no such file; write one with `ratchet init DIR`, or name yours"
-    assert done.stderr.splitlines() == [message] * len(NEEDS_SPEC)
+    assert done.stderr.splitlines() == [message] * len(NEED_SPEC)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", NEEDS_SPEC)
+@pytest.mark.parametrize("command", NEED_SPEC)
 def test_a_missing_spec_is_told_before_anything_heavy_is_loaded(tmp_path, command):
     unwanted = (*HEAVY, "sqlalchemy", "scipy", "pyarrow", "alembic")
     code = (
-        f"import sys\nfrom flows.cli import main\nsys.argv = ['ratchet', {command!r}]\n"
+        f"import sys\nfrom flows.cli import main\nsys.argv = ['ratchet', *{command!r}.split()]\n"
         "try:\n    main()\n"
         f"except SystemExit:\n    print('loaded:', *sorted(set({unwanted!r}) & set(sys.modules)))"
     )
@@ -205,7 +215,10 @@ def test_a_project_folder_that_cannot_be_written_is_one_line(tmp_path):
 
 def test_every_command_that_answers_has_json():
     silent = {"up"}
-    source = Path(__file__).parents[2] / "flows" / "cli.py"
-    functions = re.findall(r"@app\.command\(\)\ndef (\w+)\((.*?)\) -> None:", source.read_text(), re.DOTALL)
-    assert {name for name, arguments in functions if "as_json" not in arguments} == silent
-    assert tuple(name for name, _ in functions) == COMMANDS
+    folder = Path(__file__).parents[2] / "flows"
+    expected = {"cli.py": ("app", COMMANDS)} | {f"{name}_cli.py": (name, names) for name, names in GROUPS.items()}
+    for file, (group, names) in expected.items():
+        found = rf"@{group}\.command\(\)\ndef (\w+)\((.*?)\) -> None:"
+        functions = re.findall(found, (folder / file).read_text(), re.DOTALL)
+        assert {name for name, arguments in functions if "as_json" not in arguments} == silent & set(names)
+        assert tuple(name for name, _ in functions) == names

@@ -189,3 +189,11 @@ def test_nothing_is_lost_doubled_or_let_past_a_rule(judged: list[Judged], quota:
     for row in harvest.rows:
         assert row.target in {"x", "y"}
         assert targets.setdefault(normalised(row.text), row.target) == row.target
+
+
+def test_what_is_sealed_keeps_its_place_in_the_quota() -> None:
+    judged = [vote(prediction(f"p{n}", minute=n), target="refund") for n in range(6)]
+    rules = HarvestSpec(max_rows_per_unit=3)
+    assert set(labels(judge(judged, rules))) == {"p3", "p4", "p5"}
+    assert set(labels(judge(judged, rules, sealed={"p0", "gone"}))) == {"p0", "p4", "p5"}
+    assert {row.unit for row in judge(judged, rules).rows} == {"u1"}

@@ -50,18 +50,36 @@ def next_look(
     set that a count began with, so that going back to a set that was used up restores nothing. `rows` identify the
     golden rows; their content counts, not their order.
     """
-    hashes = sorted(hashlib.sha256(row.encode("utf-8", "surrogatepass")).hexdigest()[:16] for row in rows)
+    hashes = sorted(row_hash(row) for row in rows)
     golden = hashlib.sha256("".join(hashes).encode()).hexdigest()
     comparison = (golden, candidate, champion, tuple(sorted(claims)))
     for look in taken:
         if (look.golden, look.candidate, look.champion, look.claims) == comparison:
             return look
-    begins = [look for look in reversed(taken) if look.number == 1]
-    begun = next((look.golden for look in begins if _share_new(hashes, look.sketch) < refresh), None)
+    begun = next((look.golden for look in _begins(taken) if _share_new(hashes, look.sketch) < refresh), None)
     if begun is None:
         return GoldenLook(*comparison, golden, 1, level_of(1, alpha), alpha, tuple(hashes[:SKETCH_ROWS]))
     number = 1 + max(look.number for look in taken if look.begun == begun)
     return GoldenLook(*comparison, begun, number, level_of(number, alpha), alpha)
+
+
+def row_hash(row: str) -> str:
+    """Return 64 bits of the SHA-256 of a row's content, in hexadecimal."""
+    return hashlib.sha256(row.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def renewal(taken: Sequence[GoldenLook], hashes: Iterable[str]) -> float:
+    """Return the share of the rows that is new against every set that a count began with; 1 where none did.
+
+    From `refresh` on, the next look begins a new count (`next_look`).
+    """
+    ordered = sorted(hashes)
+    return min((_share_new(ordered, look.sketch) for look in _begins(taken)), default=1.0)
+
+
+def _begins(taken: Sequence[GoldenLook]) -> list[GoldenLook]:
+    """Return the looks that a count began with, newest first."""
+    return [look for look in reversed(taken) if look.number == 1]
 
 
 def _share_new(hashes: Sequence[str], sketch: Sequence[str]) -> float:
