@@ -271,7 +271,7 @@ def test_a_golden_set_by_time_moves_only_when_asked(project: Project, monkeypatc
         return Table(str(path), write_table(table, path), len(rows))
 
     shown = [200]
-    monkeypatch.setattr(build, "collect", collect)
+    monkeypatch.setattr("tasks.collect.collect", collect)
     project = changed(project, data__source={"kind": "file", "path": "train.csv"}, data__time="at")
     project = changed(project, data__split={"by": "time"})
     first, _ = see(project)
