@@ -20,11 +20,15 @@ from flows.outcome import Contender, Outcome, inputs_digest, next_number, nothin
 from flows.project import Project, check_space, only_one, open_project
 from flows.promotion import finish_promotions, offer, set_baseline
 from flows.publish import publish
+from flows.suite import project_suite
 from tasks import stages
 from tasks.build import augment_rows, build, clean_rows
+from tasks.data.checking.suite import Suite
+from tasks.data.checking.validate import describe, refuse
 from tasks.data.rows import values
 from tasks.data.snapshot import read_table
 from tasks.errors import RatchetError
+from tasks.guard import FeedbackCheck
 from tasks.measure.profiling.profile import Profile
 from tasks.measure.quality.scores import check_costs, with_scores
 from tasks.progress import collect_seconds, timed
@@ -88,11 +92,18 @@ def turn(project: Project, diary: Diary) -> Outcome:
 
 
 def see(project: Project, diary: Diary) -> Outcome:
-    """Return the outcome as it begins: the data of this turn, split and checked, nothing tried yet."""
-    spec, store = project.spec, project.store
-    sources = gather(project)
+    """Return the outcome as it begins: the data of this turn, split and checked, nothing tried yet.
+
+    Raises:
+        DataError: the data breaks its suite; its Data Docs are in MLflow.
+    """
+    spec, store, suite = project.spec, project.store, project_suite(project)
+    sources, feedback = gather(project, suite)
     snapshot = stages.snapshot(store, sources, spec.data)
     check_costs(spec.quality, snapshot)
+    checks = stages.check(store, snapshot, suite)
+    diary.log_checks(checks, feedback.report if feedback else None)
+    refuse(checks)
     return Outcome(
         iteration=diary.iteration,
         result="unchanged",
@@ -100,25 +111,34 @@ def see(project: Project, diary: Diary) -> Outcome:
         snapshot=snapshot,
         started_at=utc_now(),
         trigger=diary.trigger,
-        checks=stages.check(store, snapshot, spec.data.checks),
+        checks=checks,
         feedback_rows=sum(source.rows for source in sources[1:]),
+        feedback_check=feedback,
         drift=watch.report.reason if diary.trigger == "drift" and (watch := last_watch(project)) else "",
     )
 
 
-def gather(project: Project) -> list[Table]:
-    """Return the source's rows and, where enough of it is trusted, harvested feedback."""
+def gather(project: Project, suite: Suite) -> tuple[list[Table], FeedbackCheck | None]:
+    """Return the source's rows and, where enough of it is trusted and keeps to the suite, harvested feedback.
+
+    Also what the suite says of the feedback; None where there was too little to look at.
+    """
     spec = project.spec
     rows = stages.collect(project.store, str(project.root), spec.data)
     if not spec.data.feedback.use:
-        return [rows]
+        return [rows], None
     known = set(values(read_table(Path(rows.uri), rows.digest), "target"))
     found = harvest(project.database, spec.feedback.harvest, known)
     log.info("harvest: %d rows trusted, %d quarantined", len(found.rows), len(found.quarantined))
     if len(found.rows) < spec.data.feedback.min_rows:
-        return [rows]
+        return [rows], None
     plain = [{"id": f"feedback-{row.id}", "text": row.text, "target": row.target, **row.slices} for row in found.rows]
-    return [rows, stages.collect_feedback(project.store, plain, spec.data.slices)]
+    harvested = stages.collect_feedback(project.store, plain, spec.data.slices)
+    checked: FeedbackCheck = stages.check_feedback(project.store, harvested, suite, tuple(sorted(known)))
+    for stop in checked.report.stops:
+        log.warning("harvest: all %d rows are left out of this iteration: %s", harvested.rows, describe(stop))
+    enough = checked.rows.rows >= spec.data.feedback.min_rows
+    return ([rows, checked.rows] if checked.report.passed and enough else [rows]), checked
 
 
 def first(project: Project, diary: Diary, outcome: Outcome) -> Outcome:

@@ -26,7 +26,6 @@ def publish(project: Project, diary: Diary, outcome: Outcome) -> Outcome:
     rested = plan_iteration(project, project.spec.levers).rested
     write_report(outcome, history, path, rested, recipe_changes(project, outcome))
     figures = {f"figures/{name}.svg": text for name, text in figure_files(outcome, history).items()}
-    folders = {"data_docs": Path(outcome.checks.docs).parent} if outcome.checks else {}
     metrics = {
         f"{role}.{name}": value for role, card in outcome.cards.items() for name, value in card_metrics(card).items()
     }
@@ -35,7 +34,6 @@ def publish(project: Project, diary: Diary, outcome: Outcome) -> Outcome:
         params={"result": outcome.result, "reason": outcome.verdict.reason, "changed": ", ".join(outcome.changed)},
         metrics=metrics,
         texts={"report.html": path.read_text("utf-8"), "ratchet/outcome.json": to_json(outcome), **figures},
-        folders=folders,
     )
     if FlowRunContext.get() is not None:
         _show_in_prefect(project, outcome)

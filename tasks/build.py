@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from serving.predictors import file_sha256
 from tasks.compress.pipeline import compress_pass
 from tasks.data.augmentation.augment import augment
-from tasks.data.checking.validate import ValidateSpec, ValidationReport, validate
 from tasks.data.cleaning.clean import clean
 from tasks.data.reading.sources import read_source
 from tasks.data.rows import make_rows, values
@@ -128,20 +127,6 @@ def snapshot(store: Store, sources: Sequence[Table], spec: DataSpec) -> Snapshot
         )
 
     return store.build("snapshot", cache_key("snapshot", sources, spec), Snapshot, make)
-
-
-def check(store: Store, snapshot: Snapshot, spec: ValidateSpec) -> ValidationReport:
-    """Return what Great Expectations found in the snapshot; its Data Docs lie beside it in the store.
-
-    Raises:
-        DataError: an expectation with severity `stop` failed.
-    """
-
-    def make(folder: Path) -> ValidationReport:
-        table = read_table(Path(snapshot.uri), snapshot.digest)
-        return validate(table, spec, snapshot.labels, folder / "docs")
-
-    return store.build("check", cache_key("check", snapshot, spec), ValidationReport, make)
 
 
 def clean_rows(store: Store, snapshot: Snapshot, steps: Sequence[CleanStep]) -> Table:

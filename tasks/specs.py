@@ -17,7 +17,7 @@ from tasks.data.augmentation.keep_label import KeepLabel
 from tasks.data.augmentation.paraphrase import Paraphrase
 from tasks.data.augmentation.rebalance import Rebalance
 from tasks.data.augmentation.slots import SwapSlots
-from tasks.data.checking.validate import ValidateSpec
+from tasks.data.checking.limits import ValidateSpec
 from tasks.data.cleaning.clean import Conflicts, DropEmpty, Normalise, Scrub
 from tasks.data.cleaning.dedup import ExactDuplicates, NearDuplicates
 from tasks.data.cleaning.filter import Filter

@@ -1,4 +1,5 @@
-"""The stages as Prefect tasks: one table of names, retries, timeouts and caching. The work is in `tasks.build`.
+"""The stages as Prefect tasks: one table of names, retries, timeouts and caching. The work is in `tasks.build` and
+`tasks.guard`.
 
 A stage is cached by the content of its arguments, so a rerun with nothing changed shows every stage as cached.
 `collect` looks at the source each time; judging and promoting are never cached. Tasks carry no tags: for each tag
@@ -12,7 +13,7 @@ from prefect import task
 from prefect.client.schemas.objects import State
 from prefect.context import TaskRunContext
 
-from tasks import build
+from tasks import build, guard
 from tasks.errors import UserError
 from tasks.store import Store, cache_key
 from tasks.train.finetune import base_identity
@@ -57,7 +58,8 @@ collect = task(name="collect", retries=2, retry_delay_seconds=5, retry_condition
 )
 collect_feedback = task(name="harvest")(build.collect_feedback)
 snapshot = _cached("snapshot")(build.snapshot)
-check = _cached("check")(build.check)
+check = _cached("check")(guard.check)
+check_feedback = _cached("check_feedback")(guard.check_feedback)
 clean_rows = _cached("clean")(build.clean_rows)
 augment_rows = _cached("augment")(build.augment_rows)
 fit = _cached("fit", timeout_seconds=24 * HOUR)(build.fit)

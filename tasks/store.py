@@ -28,9 +28,13 @@ log = logging.getLogger(__name__)
 
 RECORD = "record.json"
 FULL_DISK = (os.strerror(errno.ENOSPC), "disk is full")  # what Rust, C++ and SQLite say instead of raising OSError
+_CHECKING = [
+    *("data/checking", "data/similarity.py", "data/cleaning/scrub.py", "data/cleaning/pii.py"),
+    "data/cleaning/language.py",
+]
 CODE = {  # the code that decides what a stage makes; a change of it changes the stage's keys
     "snapshot": ["data/split.py", "data/snapshot.py", "data/similarity.py"],
-    "check": ["data/checking", "data/similarity.py", "data/cleaning/scrub.py", "data/cleaning/pii.py"],
+    **dict.fromkeys(("describe", "check", "check_feedback"), _CHECKING),
     "clean": ["data/cleaning", "data/similarity.py"],
     "augment": ["data/augmentation", "data/cleaning/scrub.py", "data/cleaning/pii.py", "data/similarity.py"],
     "fit": ["train"],
