@@ -135,10 +135,10 @@ def suite(
     from flows.project import open_project
 
     project = open_project(spec)
-    from flows.suite import project_suite, show_suite, suite_content, write_suite
+    from flows.suite import checks_path, project_suite, show_suite, suite_content, write_suite
 
-    found = project_suite(project)
-    written = write_suite(project, found) if write else None
+    found = write_suite(project) if write else project_suite(project)
+    written = checks_path(project) if write else None
     answer(suite_content(found, written), as_json,
             lambda: typer.echo(f"wrote {written}" if written else show_suite(found), nl=bool(written)))  # fmt: skip
 

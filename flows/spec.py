@@ -91,6 +91,8 @@ def read_as(kind: type[T], path: Path, expected: str, mend: str) -> T:
         return TypeAdapter(kind).validate_python(content)
     except ValidationError as error:
         mistakes = list(dict.fromkeys(describe_mistake(detail, kind) for detail in error.errors()))
+        if kind is not Spec:
+            mistakes = [mistake.removeprefix("spec: ") for mistake in mistakes]  # the whole file is meant
         more = len(mistakes) - SHOWN_MISTAKES
         shown = "; ".join(mistakes[:SHOWN_MISTAKES]) + (f" (and {more} more)" if more > 0 else "")
         raise SpecError(f"{path}: {shown}") from error

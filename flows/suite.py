@@ -12,7 +12,7 @@ from flows.project import Project
 from flows.spec import read_as
 from tasks.data.checking.limits import ValidateSpec
 from tasks.data.checking.profile import DataProfile
-from tasks.data.checking.suite import Expectation, Suite, derive_suite
+from tasks.data.checking.suite import DEFAULT, Expectation, Suite, derive_suite
 from tasks.data.cleaning.filter import Filter
 from tasks.errors import ArtifactError, SpecError
 from tasks.guard import describe
@@ -21,7 +21,7 @@ from tasks.registry import CHAMPION
 log = logging.getLogger(__name__)
 
 CHECKS_FILE = "checks.yaml"
-_WIDTH = 110
+_WIDTH = 100
 _MEANING = {
     "columns": "columns that must be there",
     "types": "every value is text, none is missing",
@@ -36,14 +36,14 @@ _MEANING = {
     "max_rows": "rows, at most",
     "min_distinct_texts": "different texts, at least",
     "min_class_rows": "training rows of each class, at least",
-    "max_class_distance": "total variation of train's class shares against the last accepted snapshot's, beyond chance",
+    "max_class_distance": "total variation of train's class shares against the last ones, beyond chance",
     "max_class_factor": "by which the share of a class of 20 rows or more may change",
     "max_empty_share": "share of rows without text",
     "max_duplicate_share": "share of rows whose text stands in an earlier row",
     "max_pii_share": "share of rows with personal data",
     "max_chars": "characters of one text, at most",
     "length": "characters that all but the share `outside` of the texts have",
-    "languages": "share of the texts whose language can be told that are in one of these; told of about 2000 rows",
+    "languages": "share in one of these, of a sample's texts whose language can be told",
     "leakage": "no training row repeats a golden one, exactly or nearly",
 }
 
@@ -62,7 +62,8 @@ def project_suite(project: Project) -> Suite:
     if path.is_file():
         mend = "write one with `ratchet suite --write`, or remove the file"
         sources.append((CHECKS_FILE, read_as(ValidateSpec, path, "keys such as `min_rows`", mend)))
-    return derive_suite(accepted_profile(project), spec.data.slices, _declared_languages(project), sources)
+    return derive_suite(accepted_profile(project), spec.data.slices, _declared_languages(project), sources,
+                        spec.data.out_of_scope)  # fmt: skip
 
 
 def accepted_profile(project: Project) -> DataProfile | None:
@@ -82,8 +83,8 @@ def checks_path(project: Project) -> Path:
     return project.root / CHECKS_FILE
 
 
-def write_suite(project: Project, suite: Suite) -> Path:
-    """Write the suite beside the spec and return the file's path.
+def write_suite(project: Project) -> Suite:
+    """Write the suite beside the spec, wholly or not at all, and return it.
 
     Raises:
         SpecError: there is one already.
@@ -91,9 +92,11 @@ def write_suite(project: Project, suite: Suite) -> Path:
     path = checks_path(project)
     if path.exists():
         raise SpecError(f"{path}: is there already; edit it, or remove it to have it derived anew")
+    suite = project_suite(project)
     partial = path.with_suffix(".partial")
     partial.write_text(show_suite(suite), "utf-8")
-    return partial.rename(path)
+    partial.rename(path)
+    return suite
 
 
 def suite_content(suite: Suite, written: Path | None) -> dict[str, Any]:
@@ -122,6 +125,8 @@ def show_suite(suite: Suite) -> str:
 
 
 def _show(known: Expectation) -> str:
+    if not known.on and known.origin == DEFAULT:
+        return f"# {_MEANING[known.name]} ({known.severity}; nothing yet)\n# {known.name}:"
     value = _as_yaml(known.name, known.limit).rstrip("\n") if known.on else f"{known.name}: off"
     return f"# {_MEANING[known.name]} ({known.severity}; {known.origin})\n{value}"
 

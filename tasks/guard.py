@@ -57,8 +57,7 @@ def check(store: Store, snapshot: Snapshot, suite: Suite) -> ValidationReport:
         measures = measure_rows(rows)
         store.build("describe", cache_key("describe", snapshot), DataProfile,
                     lambda _: make_profile(rows, measures, snapshot.digest))  # fmt: skip
-        labels = (*snapshot.labels, snapshot.out_of_scope) if snapshot.out_of_scope else snapshot.labels
-        return validate(table, suite, labels, folder / "docs", measures)
+        return validate(table, suite, snapshot.labels, folder / "docs", measures)
 
     return store.build("check", cache_key("check", snapshot, suite), ValidationReport, make)
 

@@ -32,9 +32,10 @@ from flows.reports import (
 from serving.predictors import file_sha256
 from tasks.compress.export import Onnx
 from tasks.compress.quantize import Int8Dynamic
-from tasks.data.checking.validate import Failure, ValidationReport
+from tasks.data.checking.validate import Result, ValidationReport
 from tasks.data.cleaning.clean import DropEmpty
 from tasks.errors import RegistryError
+from tasks.guard import FeedbackCheck
 from tasks.measure.gate.comparisons import COST_GAIN, QUALITY_KEPT
 from tasks.measure.profiling.profile import Operator, Profile
 from tasks.measure.profiling.roofline import Parts
@@ -48,6 +49,7 @@ from tasks.records import (
     SliceScore,
     Snapshot,
     StepReport,
+    Table,
     Test,
     Verdict,
 )
@@ -103,6 +105,15 @@ TESTS = (
 )
 
 
+CHECKS = ValidationReport(
+    (
+        Result("max_pii_share", "warn", False, "3 of 80 <rows>", "at most 1 % <of>", ("data.csv line 7 (id <r1>)",)),
+        Result("ids", "stop", True, "0 of 80 rows", "every id once"),
+    ),
+    80, "docs/index.html", "docs",
+)  # fmt: skip
+
+
 @pytest.fixture
 def full(tmp_path):
     """An outcome with everything that a report can show, and text that would harm it."""
@@ -125,8 +136,12 @@ def full(tmp_path):
             StepReport("exact_duplicates", 80, 75, 0, ("jane@shop.example", "2", "3", "the fourth")),
             StepReport("typos", 75, 90, 0, left_out={"near <an> evaluation row": 4}),
         ),
-        checks=ValidationReport(
-            True, 7, (Failure("max_pii_share", "warn", "3 of 80 <rows>", ("r1",)),), "docs/index.html"
+        checks=CHECKS,
+        feedback_check=FeedbackCheck(
+            Table("u", "d", 12),
+            {"max_chars": 2},
+            {"max_chars": ("feedback (id <f-1>)", "feedback (id f-2)")},
+            ValidationReport(CHECKS.results[1:], 12, "feedback/index.html", "feedback"),
         ),
         feedback_rows=12,
         drift="2 of 7 checks drifted: <text>",
@@ -200,6 +215,9 @@ def test_a_full_report_shows_it_all(full, history, tmp_path):
              "So far", "What levers were worth", "Speed and cost in detail", "cold start", "39.5/s",
              "Where the time goes", "Arithmetic bounds it.", "Training data",
              "4: near &lt;an&gt; evaluation row", "Data checks",
+             "2 expectations of 80 rows, 1 not met", "3 of 80 &lt;rows&gt;", "at most 1 % &lt;of&gt;",
+             "data.csv line 7 (id &lt;r1&gt;)", "every id once", "12 rows joined the data",
+             "2 held back by max_chars (feedback (id &lt;f-1&gt;), feedback (id f-2))",
              "Where the numbers come from")  # fmt: skip
     positions = [html.index(text) for text in shown]
     assert tags.count("svg") == 10
@@ -257,7 +275,8 @@ def test_the_report_says_how_many_models_were_left_out(full, history, tmp_path):
 
 def test_at_most_three_scrubbed_examples_of_a_cleaning_step_are_shown(full, history, tmp_path):
     html, _ = rendered(full, history, tmp_path)
-    examples = re.findall(r"<li>(.*?)</li>", html[html.index("exact_duplicates: examples") :])
+    start = html.index("exact_duplicates: examples")
+    examples = re.findall(r"<li>(.*?)</li>", html[start : html.index("</details>", start)])
     assert examples == ["&lt;EMAIL&gt;", "2", "3"]
     assert len(examples) == EXAMPLES
 

@@ -10,12 +10,13 @@ from dataclasses import asdict
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, model_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import core_schema
 
 from tasks.data.cleaning.language import LANGUAGES
 
-AUTO: Any = "auto"  # stands where nothing is written; no value that a user can write
+AUTO: Any = "auto"  # stands where nothing is written
 
 Name = Literal[
     "columns", "types", "ids", "splits", "labels", "class_labels", "required_labels", "forbidden_labels",
@@ -52,21 +53,35 @@ def _check_language(code: str) -> str:
     return code
 
 
-def _check_columns(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+def _check_distinct(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
     twice = _twice(names or ())
     if twice:
         raise ValueError(f"{twice!r} stands twice; keep one of them")
     return names
 
 
+class _OrAuto:
+    """Lets a field of any type also be `AUTO`, without a second mistake in the message where it is neither."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_wrap_validator_function(
+            lambda value, validate: AUTO if isinstance(value, str) and value == AUTO else validate(value),
+            handler(source),
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda value: value),
+        )
+
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
-Switch = Annotated[bool, BeforeValidator(_switch)]
-OptionalCount = Annotated[Count | None, BeforeValidator(_off)]
-OptionalShare = Annotated[Share | None, BeforeValidator(_off)]
-OptionalFactor = Annotated[Annotated[float, Field(gt=1, allow_inf_nan=False)] | None, BeforeValidator(_off)]
-Words = Annotated[tuple[str, ...] | None, AfterValidator(_check_columns), BeforeValidator(_off)]
+Factor = Annotated[float, Field(gt=1, allow_inf_nan=False)]
 KnownName = Annotated[Name, BeforeValidator(_known)]
+
+Switch = Annotated[bool, BeforeValidator(_switch), _OrAuto()]
+OptionalCount = Annotated[Count | None, BeforeValidator(_off), _OrAuto()]
+OptionalShare = Annotated[Share | None, BeforeValidator(_off), _OrAuto()]
+OptionalFactor = Annotated[Factor | None, BeforeValidator(_off), _OrAuto()]
+Words = Annotated[tuple[str, ...] | None, AfterValidator(_check_distinct), BeforeValidator(_off), _OrAuto()]
+Names = Annotated[tuple[KnownName, ...], _OrAuto()]
 
 
 @dataclass(frozen=True, config={"extra": "forbid"})
@@ -120,11 +135,11 @@ class ValidateSpec:
     max_duplicate_share: OptionalShare = AUTO  # rows whose text stands in an earlier row
     max_pii_share: OptionalShare = AUTO  # rows with personal data
     max_chars: OptionalCount = AUTO  # of one text
-    length: Annotated[LengthRange | None, BeforeValidator(_off)] = AUTO
-    languages: Annotated[LanguageMix | None, BeforeValidator(_off)] = AUTO
+    length: Annotated[LengthRange | None, BeforeValidator(_off), _OrAuto()] = AUTO
+    languages: Annotated[LanguageMix | None, BeforeValidator(_off), _OrAuto()] = AUTO
     leakage: Switch = AUTO  # no training row repeats a golden one, exactly or nearly
-    warn: tuple[KnownName, ...] = AUTO
-    stop: tuple[KnownName, ...] = AUTO
+    warn: Names = AUTO
+    stop: Names = AUTO
 
     @model_validator(mode="after")
     def _check(self) -> Self:

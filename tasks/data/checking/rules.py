@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks.data.checking.limits import Severity
-from tasks.data.checking.measure import find_leaks, repeats
+from tasks.data.checking.measure import NEAR_LEAK_ROWS, find_leaks, repeats
 from tasks.data.checking.profile import count_values, train_targets
 from tasks.data.checking.suite import LOOKED_AT, Suite
 from tasks.data.rows import SPLITS, shorten
@@ -69,6 +69,7 @@ def make_frame(
 def list_checks(suite: Suite, labels: Sequence[str]) -> list[Check]:
     """Return the checks of all expectations that are on; those about targets only where there are labels."""
     checks = []
+    labels = (*labels, suite.out_of_scope) if labels and suite.out_of_scope else labels
     for known in suite.expectations:
         if not known.on or (known.name in _ABOUT_LABELS and not labels):
             continue
@@ -115,7 +116,11 @@ _FLAGS = {
     "types": ("mended", 1.0, "text in every column of every row"),
     "ids": ("id_repeats", 1.0, "every id once"),
     "class_labels": ("decimal_label", 1.0, f"names, no more than {MANY_LABELS} different decimal numbers"),
-    "leakage": ("leak", 1.0, "no training row that repeats a golden one, exactly or nearly"),
+    "leakage": (
+        "leak",
+        1.0,
+        f"no training row that repeats a golden one, exactly or, up to {NEAR_LEAK_ROWS} rows, nearly",
+    ),
 }
 
 

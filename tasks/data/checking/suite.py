@@ -56,6 +56,7 @@ class Suite:
 
     expectations: tuple[Expectation, ...]
     last: DataProfile | None = None
+    out_of_scope: str = ""  # the target of evaluation rows that no label fits; empty where there are none
 
     def limit(self, name: str) -> Any:
         """Return an expectation's limit; None or False where it is switched off."""
@@ -67,6 +68,7 @@ def derive_suite(
     columns: Sequence[str] = (),
     languages: Sequence[str] = (),
     sources: Sequence[tuple[str, ValidateSpec]] = (),
+    out_of_scope: str = "",
 ) -> Suite:
     """Return the suite: for each expectation what the last of the sources says, else what is derived.
 
@@ -74,6 +76,7 @@ def derive_suite(
         last: the profile of the last accepted snapshot, None where there is none yet.
         columns: that the spec names beside those that every table has.
         languages: that the spec declares; empty where it does not, then the last snapshot's main language counts.
+        out_of_scope: the target that evaluation rows may have although train does not.
         sources: name and content of the places where a user writes limits; a later one is over an earlier one.
 
     Raises:
@@ -84,7 +87,8 @@ def derive_suite(
     limits = {**_yield(derived, said), **said}
     _refuse_contradictions({name: limit for name, (limit, _) in limits.items()}, limits)
     severities = _severities(sources)
-    return Suite(tuple(Expectation(name, limits[name][0], severities[name], limits[name][1]) for name in NAMES), last)
+    expectations = tuple(Expectation(name, limits[name][0], severities[name], limits[name][1]) for name in NAMES)
+    return Suite(expectations, last, out_of_scope)
 
 
 def _derive(last: DataProfile | None, columns: Sequence[str], languages: Sequence[str]) -> dict[str, Derived]:

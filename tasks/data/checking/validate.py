@@ -174,9 +174,9 @@ def _run_suite(
 
 
 def _for_docs(check: Check, rows: Sequence[str]) -> str:
-    """Return how Data Docs show an expectation; they take it for a template and for HTML."""
+    """Return how Data Docs show an expectation; they take it for HTML."""
     shown = f"; rows that do not: {', '.join(rows)}" if rows else ""
-    return escape(f"{check.name} ({check.severity}): {check.allowed}{shown}").replace("$", "$$")
+    return escape(f"{check.name} ({check.severity}): {check.allowed}{shown}")
 
 
 def _read_result(check: Check, entry: Any, rows: tuple[str, ...]) -> Result:
