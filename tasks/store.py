@@ -79,8 +79,7 @@ class Store:
 
     def holds(self, record: Any) -> bool:
         """Return whether every file and folder of this store that a record names is still there."""
-        places = [value for value in asdict(record).values() if isinstance(value, str) and value.startswith(self.root)]
-        return all(Path(place).exists() for place in places)
+        return all(Path(text).exists() for text in _texts(asdict(record)) if text.startswith(self.root))
 
     def _make(self, folder: Path, make: Callable[[Path], T]) -> None:
         shutil.rmtree(folder, ignore_errors=True)  # what a killed build left
@@ -94,6 +93,15 @@ class Store:
             if _storage_mend(error):
                 shutil.rmtree(folder, ignore_errors=True)  # while the lock is held: what lies there is ours
             raise
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield every text in plain data."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts(part)
 
 
 def _read_record(path: Path, kind: type[T]) -> T | None:

@@ -177,6 +177,16 @@ def test_a_warning_passes_and_is_reported(tmp_path: Path) -> None:
     assert not any("example.com" in path.read_text("utf-8") for path in Path(report.site).rglob("*.html"))
 
 
+def test_the_docs_load_nothing_from_elsewhere(tmp_path: Path) -> None:
+    report = look(changed("target", "x"), ValidateSpec(), tmp_path)
+    pages = list(Path(report.site).rglob("*.html"))
+    assert len(pages) >= 3
+    for page in pages:
+        html = page.read_text("utf-8")
+        assert not re.search(r"<(script|link|img|iframe|form)\b|@import|url\(|\bsrc=", html), page
+    assert {path.suffix for path in Path(report.site).rglob("*") if path.is_file()} == {".html"}
+
+
 def test_ids_cannot_write_into_the_docs(tmp_path: Path) -> None:
     table = with_values(changed("target", "x", "x"), "id", ["<script>$x</script>", "jane@example.com",
                                                             *[f"r{n}" for n in range(38)]])  # fmt: skip

@@ -52,6 +52,7 @@ from tasks.records import (
     Table,
     Test,
     Verdict,
+    from_json,
 )
 from tasks.specs import Lever, Recipe
 from tasks.train.finetune import FineTune
@@ -112,6 +113,11 @@ CHECKS = ValidationReport(
     ),
     80, "docs/index.html", "docs",
 )  # fmt: skip
+
+
+def test_a_report_of_checks_of_an_earlier_version_can_still_be_read():
+    old = '{"passed":true,"checked":7,"failures":[],"docs":"docs/validations/a.html"}'
+    assert from_json(ValidationReport, old) == ValidationReport(docs="docs/validations/a.html")
 
 
 @pytest.fixture

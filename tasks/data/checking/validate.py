@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
+from tasks.data.checking.docs import make_self_contained
 from tasks.data.checking.limits import Severity
 from tasks.data.checking.measure import as_rows, measure_rows
 from tasks.data.checking.rules import BETWEEN, COLUMN, IN, NOT_IN, Check, list_checks, make_frame
@@ -51,10 +52,10 @@ class Result:
 class ValidationReport:
     """What the guard found of every expectation."""
 
-    results: tuple[Result, ...]
-    rows: int  # looked at
-    docs: str  # path of the Data Docs page of this validation
-    site: str  # the folder of the Data Docs
+    results: tuple[Result, ...] = ()
+    rows: int = 0  # looked at
+    docs: str = ""  # path of the Data Docs page of this validation
+    site: str = ""  # the folder of the Data Docs
 
     @property
     def failures(self) -> tuple[Result, ...]:
@@ -86,6 +87,7 @@ def validate(
     checks = list_checks(suite, labels)
     broken = {check.name: name_rows(rows, _breaking(frame, check)) for check in checks}
     found, docs = _run_suite(frame, checks, broken, docs_dir.resolve())
+    make_self_contained(docs_dir.resolve())
     results = tuple(_read_result(check, found[check.name], broken[check.name]) for check in checks)
     report = ValidationReport(results, table.num_rows, str(docs), str(docs_dir.resolve()))
     for failure in report.failures:
