@@ -21,6 +21,7 @@ from tasks.registry import CHAMPION
 log = logging.getLogger(__name__)
 
 CHECKS_FILE = "checks.yaml"
+SQLITE = "sqlite:///"
 _WIDTH = 100
 _MEANING = {
     "columns": "columns that must be there",
@@ -68,6 +69,8 @@ def project_suite(project: Project) -> Suite:
 
 def accepted_profile(project: Project) -> DataProfile | None:
     """Return the profile of the champion's snapshot; None where there is no champion, or its rows are gone."""
+    if project.tracking_uri.startswith(SQLITE) and not Path(project.tracking_uri.removeprefix(SQLITE)).exists():
+        return None  # and MLflow need not be loaded to say so
     champion = project.registry.by_alias(CHAMPION)
     if champion is None:
         return None

@@ -107,6 +107,14 @@ def test_languages_are_looked_at_where_enough_were_told() -> None:
     assert frame_of(table.slice(0, 20), suite)["foreign"].isna().all()
 
 
+def test_a_share_at_its_limit_keeps_to_it_and_one_row_more_does_not() -> None:
+    for rows in range(1, 80):
+        for bad in range(rows):
+            suite = derive_suite(None, sources=[("data.checks", ValidateSpec(max_pii_share=bad / rows))])
+            [mostly] = [c.parameters["mostly"] for c in list_checks(suite, ()) if c.name == "max_pii_share"]
+            assert (rows - bad) / rows >= mostly > (rows - bad - 1) / rows
+
+
 def test_checks_about_labels_need_labels_and_comparisons_a_last_snapshot() -> None:
     names = [check.name for check in list_checks(derive_suite(LAST), ("a", "b"))]
     assert {"labels", "required_labels", "max_class_factor", "max_rows"} <= set(names)

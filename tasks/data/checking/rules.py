@@ -26,6 +26,19 @@ MANY_LABELS = 20  # of which decimal numbers are measurements, not classes such 
 IN, BETWEEN, NOT_IN = "ExpectColumnValuesToBeInSet", "ExpectColumnValuesToBeBetween", "ExpectColumnValuesToNotBeInSet"
 ROW_COUNT, MAXIMUM = "ExpectTableRowCountToBeBetween", "ExpectColumnMaxToBeBetween"
 
+_ABOUT_LABELS = (
+    "labels", "class_labels", "required_labels", "forbidden_labels", "known_labels", "min_class_rows",
+    "max_class_distance", "max_class_factor",
+)  # fmt: skip
+_SHARES = {"max_empty_share": "empty", "max_duplicate_share": "duplicate", "max_pii_share": "pii"}
+_SHARED = {"empty": "without text", "duplicate": "whose text stands in an earlier row", "pii": "with personal data"}
+_FLAGS = {
+    "types": ("mended", "text in every column of every row"),
+    "ids": ("id_repeats", "every id once"),
+    "class_labels": ("decimal_label", f"names, no more than {MANY_LABELS} different decimal numbers"),
+    "leakage": ("leak", f"no golden row repeated in train, exactly or, up to {NEAR_LEAK_ROWS} rows, nearly"),
+}
+
 
 @dataclass(frozen=True)
 class Check:
@@ -80,22 +93,18 @@ def list_checks(suite: Suite, labels: Sequence[str]) -> list[Check]:
     return checks
 
 
-_ABOUT_LABELS = (
-    "labels", "class_labels", "required_labels", "forbidden_labels", "known_labels", "min_class_rows",
-    "max_class_distance", "max_class_factor",
-)  # fmt: skip
-_SHARES = {"max_empty_share": "empty", "max_duplicate_share": "duplicate", "max_pii_share": "pii"}
-_SHARED = {"empty": "without text", "duplicate": "whose text stands in an earlier row", "pii": "with personal data"}
-
-
 def _rule(name: str, limit: Any, labels: Sequence[str]) -> tuple[str, dict[str, Any], str]:
     """Return Great Expectations' class, its parameters and what is allowed in words."""
     if name in _SHARES:
         flag = _SHARES[name]
-        return IN, {"column": flag, "value_set": [0], "mostly": 1 - limit}, f"at most {_percent(limit)} {_SHARED[flag]}"
+        return (
+            IN,
+            {"column": flag, "value_set": [0], "mostly": _mostly(1 - limit)},
+            f"at most {_percent(limit)} {_SHARED[flag]}",
+        )
     if name in _FLAGS:
-        column, mostly, allowed = _FLAGS[name]
-        return IN, {"column": column, "value_set": [0], "mostly": mostly}, allowed
+        column, allowed = _FLAGS[name]
+        return IN, {"column": column, "value_set": [0]}, allowed
     match name:
         case "columns":
             wanted = [f"{COLUMN}{column}" for column in limit]
@@ -105,23 +114,11 @@ def _rule(name: str, limit: Any, labels: Sequence[str]) -> tuple[str, dict[str, 
         case "length":
             parameters = {"column": "chars", "min_value": limit["min"], "max_value": limit["max"]}
             outside = f"{limit['min']} to {limit['max']} characters in all but {_percent(limit['outside'])}"
-            return BETWEEN, {**parameters, "mostly": 1 - limit["outside"]}, outside
+            return BETWEEN, {**parameters, "mostly": _mostly(1 - limit["outside"])}, outside
         case "languages":
             told = f"at least {_percent(limit['min_share'])} in {_listed(limit['allowed'])} of those that can be told"
-            return IN, {"column": "foreign", "value_set": [0.0], "mostly": limit["min_share"]}, told
+            return IN, {"column": "foreign", "value_set": [0.0], "mostly": _mostly(limit["min_share"])}, told
     return _label_rule(name, limit, labels) if name in _ABOUT_LABELS else _count_rule(name, limit)
-
-
-_FLAGS = {
-    "types": ("mended", 1.0, "text in every column of every row"),
-    "ids": ("id_repeats", 1.0, "every id once"),
-    "class_labels": ("decimal_label", 1.0, f"names, no more than {MANY_LABELS} different decimal numbers"),
-    "leakage": (
-        "leak",
-        1.0,
-        f"no training row that repeats a golden one, exactly or, up to {NEAR_LEAK_ROWS} rows, nearly",
-    ),
-}
 
 
 def _label_rule(name: str, limit: Any, labels: Sequence[str]) -> tuple[str, dict[str, Any], str]:
@@ -224,6 +221,11 @@ def _is_decimal(label: str) -> bool:
         return not float(label).is_integer()
     except ValueError:
         return False
+
+
+def _mostly(share: float) -> float:
+    """Return the share that must keep to an expectation, so that one at the limit does though it was rounded."""
+    return max(0.0, share - 1e-9)
 
 
 def _percent(share: float) -> str:
