@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -11,7 +12,7 @@ from tasks.data.checking.limits import ValidateSpec
 from tasks.data.checking.measure import measure_rows
 from tasks.data.checking.profile import DataProfile, make_profile
 from tasks.data.checking.suite import derive_suite
-from tasks.data.checking.validate import ValidationReport, refuse, validate
+from tasks.data.checking.validate import ValidationReport, name_rows, refuse, validate
 from tasks.data.rows import make_rows, with_values
 from tasks.data.snapshot import write_table
 from tasks.errors import ArtifactError, DataError
@@ -34,7 +35,7 @@ def good(count: int = 40) -> pa.Table:
             "text": [f"a question, the {n}th" for n in numbers],
             "target": [LABELS[n // 2 % 2] for n in numbers],
             "split": [("train", "train", "train", "golden")[n % 4] for n in numbers],
-            "source": ["test.csv" for _ in numbers],
+            "source": ["file:test.csv" for _ in numbers],
             "line": [str(n + 2) for n in numbers],
         }
     )
@@ -163,6 +164,15 @@ def test_a_stop_names_file_line_id_what_came_what_is_allowed_and_the_mend(tmp_pa
         r"`data\.checks` or checks\.yaml \(`ratchet suite`\); the champion is untouched",
         message,
     )
+
+
+def test_rows_are_named_as_their_source_counts_them() -> None:
+    table = good(3)
+    for name, values in (("source", ["file:a.csv", "file:a.parquet", "sql"]), ("line", ["2", "7", ""])):
+        table = with_values(table, name, values)
+    assert name_rows(table, np.arange(3)) == ("a.csv line 2 (id r0)", "a.parquet row 7 (id r1)", "sql (id r2)")
+    assert name_rows(good().drop_columns("line"), np.arange(40))[0] == "test.csv (id r0)"
+    assert len(name_rows(good(), np.arange(40))) == 20
 
 
 def test_a_warning_passes_and_is_reported(tmp_path: Path) -> None:

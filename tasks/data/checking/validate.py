@@ -115,14 +115,17 @@ def describe(result: Result) -> str:
 
 
 def name_rows(table: "pa.Table", rows: "np.ndarray") -> tuple[str, ...]:
-    """Return where rows stand in their source: file, line where it is known, and id."""
+    """Return where rows stand in their source, such as "data.csv line 12 (id a)"; without the line if it is unknown."""
     few = table.take(rows[:SAMPLE_ROWS])
     lines = values(few, "line") if "line" in few.column_names else [""] * few.num_rows
     named = zip(values(few, "source"), lines, values(few, "id"), strict=True)
-    return tuple(
-        shorten(scrub_text(" ".join(part for part in (source, line and f"line {line}", f"(id {row_id})") if part)), 160)
-        for source, line, row_id in named
-    )
+    return tuple(shorten(scrub_text(_name_row(*row)), 160) for row in named)
+
+
+def _name_row(source: str, line: str, row_id: str) -> str:
+    unit = "line" if source.startswith("file:") and not source.endswith(".parquet") else "row"
+    parts = (source.removeprefix("file:"), f"{unit} {line}" if line else "", f"(id {row_id})")
+    return " ".join(part for part in parts if part)
 
 
 def _breaking(frame: "pd.DataFrame", check: Check) -> "np.ndarray":
