@@ -29,6 +29,7 @@ from flows.reports import (
     slices,
     test_rows,
 )
+from flows.show import check_lines
 from serving.predictors import file_sha256
 from tasks.compress.export import Onnx
 from tasks.compress.quantize import Int8Dynamic
@@ -113,6 +114,20 @@ CHECKS = ValidationReport(
     ),
     80, "docs/index.html", "docs",
 )  # fmt: skip
+
+
+def test_the_terminal_says_what_the_data_and_feedback_broke(full):
+    told = check_lines(full)
+    assert told == [
+        "data: max_pii_share: 3 of 80 <rows>, allowed at most 1 % <of>, e.g. data.csv line 7 (id <r1>) (warn)",
+        "feedback: 2 rows held back by max_chars",
+    ]
+    stop = ValidationReport((Result("max_pii_share", "stop", False, "9 rows", "none"),), 12)
+    left_out = replace(full, checks=None, feedback_check=replace(full.feedback_check, report=stop))
+    assert check_lines(left_out)[1:] == [
+        "feedback: max_pii_share: 9 rows, allowed none (stop)", "feedback: all of it was left out of this iteration",
+    ]  # fmt: skip
+    assert check_lines(EMPTY) == []
 
 
 def test_a_report_of_checks_of_an_earlier_version_can_still_be_read():
