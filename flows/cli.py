@@ -128,6 +128,25 @@ def history(
 
 
 @app.command()
+def suite(
+    spec: SpecPath = Here,
+    write: Annotated[bool, typer.Option("--write", help="Write it to checks.yaml beside the spec.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print the suite that guards the next iteration's data as YAML, or write it to be edited."""
+    quiet(False)
+    from flows.project import open_project
+
+    project = open_project(spec)
+    from flows.suite import checks_path, project_suite, show_suite, suite_content, write_suite
+
+    found = write_suite(project) if write else project_suite(project)
+    written = checks_path(project) if write else None
+    answer(suite_content(found, written), as_json,
+            lambda: typer.echo(f"wrote {written}" if written else show_suite(found), nl=bool(written)))  # fmt: skip
+
+
+@app.command()
 def gate(
     candidate: Annotated[str, typer.Argument(help="A version or alias.")],
     reference: Annotated[str, typer.Argument(help="The version or alias to compare it with.")] = "champion",

@@ -5,6 +5,7 @@ Decides nothing and draws nothing.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from flows.outcome import Contender, Outcome
@@ -13,6 +14,7 @@ from flows.promotion import JUDGED_AGAINST
 from flows.reports import describe_version
 from tasks import stages
 from tasks.compress.export import Onnx
+from tasks.data.checking.validate import ValidationReport
 from tasks.records import Candidate, LeverTrial, Scorecard, Snapshot, Verdict, to_json
 from tasks.registry import CHAMPION, REVIEW, Version, VersionRecord, flat_params
 
@@ -43,6 +45,12 @@ class Diary:
     def log_snapshot(self, snapshot: Snapshot) -> None:
         """Log the snapshot as the iteration's dataset."""
         self.project.registry.log_snapshot(self.run_id, snapshot)
+
+    def log_checks(self, *reports: ValidationReport | None) -> None:
+        """Upload the Data Docs of the snapshot's validation and, second, of the feedback's, where there was one."""
+        sites = {name: report for name, report in zip(("data_docs", "feedback_docs"), reports, strict=False) if report}
+        folders = {name: Path(report.site) for name, report in sites.items()}
+        self.project.registry.log_run(self.run_id, folders=folders)
 
     def log_trials(self, trials: Sequence[LeverTrial]) -> None:
         """Log one nested run per lever tried."""

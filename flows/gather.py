@@ -3,43 +3,74 @@
 import logging
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import Any, Protocol
+from types import SimpleNamespace
+from typing import Any, Protocol, cast
 
 from feedback.harvest import Harvest, HarvestedRow, harvest
 from flows.project import Project
+from tasks import collect, guard
+from tasks.data.checking.suite import Suite
+from tasks.data.checking.validate import describe
 from tasks.data.cleaning.scrub import scrub_text
 from tasks.data.golden import FEEDBACK_PREFIX
 from tasks.data.reading.cells import format_time
 from tasks.data.rows import mend_text, values
 from tasks.data.snapshot import read_table
+from tasks.guard import FeedbackCheck
 from tasks.records import Table
 
 log = logging.getLogger(__name__)
 
 
 class Collecting(Protocol):
-    """The stages that collect: the functions of `tasks.collect`, or the Prefect tasks made from them."""
+    """The stages that collect: plain functions, or the Prefect tasks made from them."""
 
     collect: Any
     collect_feedback: Any
+    check_feedback: Any
 
 
-def gather(stages: Collecting, project: Project, sealed: AbstractSet[str] = frozenset()) -> list[Table]:
-    """Return the source's rows and, where enough of it is trusted, harvested feedback.
+def plain_stages() -> Collecting:
+    """Return the stages that collect, without Prefect."""
+    parts = {"collect": collect.collect, "collect_feedback": collect.collect_feedback}
+    return cast(Collecting, SimpleNamespace(**parts, check_feedback=guard.check_feedback))
 
-    `sealed` are the ids of feedback rows in the sealed golden set: while there are any, feedback is always gathered.
+
+def gather(
+    stages: Collecting, project: Project, suite: Suite, sealed: AbstractSet[str] = frozenset()
+) -> tuple[list[Table], FeedbackCheck | None]:
+    """Return the source's rows and, where enough of it is trusted and keeps to the suite, harvested feedback.
+
+    Also what the suite says of the feedback; None where there was too little to look at. `sealed` are the ids of
+    feedback rows in the sealed golden set: those are always gathered, whatever the suite has come to say since.
     """
     spec = project.spec
     rows = stages.collect(project.store, str(project.root), spec.data)
     if not spec.data.feedback.use:
-        return [rows]
-    found = harvest_for(project, set(values(read_table(Path(rows.uri), rows.digest), "target")), sealed)
+        return [rows], None
+    known = set(values(read_table(Path(rows.uri), rows.digest), "target"))
+    found = harvest_for(project, known, sealed)
     log.info("harvest: %d rows trusted, %d quarantined", len(found.rows), len(found.quarantined))
-    if len(found.rows) < spec.data.feedback.min_rows and not sealed:
-        return [rows]
-    further = [name for name in ("time", "group") if getattr(spec.data, name)]  # as the source's rows have them
     plain = [as_row(row, spec.feedback.scrub) for row in found.rows]
-    return [rows, stages.collect_feedback(project.store, plain, (*further, *spec.data.slices))]
+    kept = {row["id"] for row in plain if row["id"] in sealed}
+    further = [name for name in ("time", "group") if getattr(spec.data, name)]  # as the source's rows have them
+    columns, checked = (*further, *spec.data.slices), None
+    if kept != {row["id"] for row in plain} and len(plain) >= spec.data.feedback.min_rows:
+        fresh = stages.collect_feedback(project.store, [row for row in plain if row["id"] not in kept], columns)
+        checked = stages.check_feedback(project.store, fresh, suite, tuple(sorted(known)))
+        passed = joining(checked)
+        kept |= passed if len(passed | kept) >= spec.data.feedback.min_rows else set()
+    joined = [row for row in plain if row["id"] in kept]
+    return [rows, stages.collect_feedback(project.store, joined, columns)] if joined else [rows], checked
+
+
+def joining(checked: FeedbackCheck) -> set[str]:
+    """Return the ids of the checked feedback rows that may join the data: none where the batch breaks the suite."""
+    for stop in checked.report.stops:
+        log.warning("harvest: all %d rows are left out of this iteration: %s", checked.rows.rows, describe(stop))
+    if not checked.report.passed:
+        return set()
+    return set(values(read_table(Path(checked.rows.uri), checked.rows.digest), "id"))
 
 
 def harvest_for(project: Project, known: AbstractSet[str] | None, sealed: AbstractSet[str]) -> Harvest:

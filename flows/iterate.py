@@ -20,8 +20,10 @@ from flows.outcome import Contender, Outcome, inputs_digest, next_number, nothin
 from flows.project import Project, check_space, only_one, open_project
 from flows.promotion import finish_promotions, offer, set_baseline
 from flows.publish import publish
+from flows.suite import project_suite
 from tasks import stages
 from tasks.build import build, training_rows
+from tasks.data.checking.validate import refuse
 from tasks.errors import RatchetError
 from tasks.measure.profiling.profile import Profile
 from tasks.measure.quality.scores import check_costs, with_scores
@@ -84,11 +86,19 @@ def turn(project: Project, diary: Diary) -> Outcome:
 
 
 def see(project: Project, diary: Diary) -> Outcome:
-    """Return the outcome as it begins: the data of this turn, split, checked and golden sealed, nothing tried yet."""
-    spec, store, standing = project.spec, project.store, read_standing(project)
-    sources = gather(stages, project, standing.feedback)
+    """Return the outcome as it begins: the data of this turn, split, checked and golden sealed, nothing tried yet.
+
+    Raises:
+        DataError: the data breaks its suite; its Data Docs are in MLflow.
+        GoldenError: sealed rows are gone or edited.
+    """
+    spec, store, suite, standing = project.spec, project.store, project_suite(project), read_standing(project)
+    sources, feedback = gather(stages, project, suite, standing.feedback)
     snapshot = stages.snapshot(store, sources, spec.data, holds(project, standing))
     check_costs(spec.quality, snapshot)
+    checks = stages.check(store, snapshot, suite)
+    diary.log_checks(checks, feedback.report if feedback else None)
+    refuse(checks)
     outcome = Outcome(
         iteration=diary.iteration,
         result="unchanged",
@@ -96,8 +106,9 @@ def see(project: Project, diary: Diary) -> Outcome:
         snapshot=snapshot,
         started_at=utc_now(),
         trigger=diary.trigger,
-        checks=stages.check(store, snapshot, spec.data.checks),
+        checks=checks,
         feedback_rows=sum(source.rows for source in sources[1:]),
+        feedback_check=feedback,
         drift=watch.report.reason if diary.trigger == "drift" and (watch := last_watch(project)) else "",
     )
     keep_sealed(project, snapshot, sources, standing)  # after the checks: bad rows are never sealed

@@ -12,6 +12,7 @@ from typing import Literal
 
 from flows.project import Project
 from tasks.data.checking.validate import ValidationReport
+from tasks.guard import FeedbackCheck
 from tasks.measure.gate.evidence import Claim
 from tasks.measure.profiling.profile import Profile
 from tasks.records import (
@@ -67,6 +68,7 @@ class Outcome:
     removed_uri: str = ""  # Parquet: every row that cleaning removed, with its step and reason
     checks: ValidationReport | None = None
     feedback_rows: int = 0
+    feedback_check: FeedbackCheck | None = None  # None where too little feedback was harvested
     drift: str = ""  # what the monitor saw when it asked for this iteration
     profile: Profile | None = None  # where the time of the model that was judged goes
     seconds: dict[str, float] = field(default_factory=dict)  # by stage, and "total"

@@ -29,7 +29,6 @@ def publish(project: Project, diary: Diary, outcome: Outcome) -> Outcome:
     rested = plan_iteration(project, project.spec.levers).rested
     write_report(outcome, history, path, rested, recipe_changes(project, outcome))
     figures = {f"figures/{name}.svg": text for name, text in figure_files(outcome, history).items()}
-    folders = {"data_docs": Path(outcome.checks.docs).parent} if outcome.checks else {}
     metrics = {
         f"{role}.{name}": value for role, card in outcome.cards.items() for name, value in card_metrics(card).items()
     }
@@ -43,7 +42,6 @@ def publish(project: Project, diary: Diary, outcome: Outcome) -> Outcome:
             **figures,
             **removed_rows(outcome),
         },
-        folders=folders,
     )
     if FlowRunContext.get() is not None:
         _show_in_prefect(project, outcome)

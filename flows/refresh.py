@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from flows.budget import budget, taken
-from flows.gather import as_row, gather, harvest_for
+from flows.gather import as_row, gather, harvest_for, plain_stages
 from flows.golden import Standing, holds, keep_sealed, read_standing
 from flows.outcome import read_outcomes
 from flows.project import Project, only_one
-from tasks import build, collect
+from flows.suite import project_suite
+from tasks import build, guard
 from tasks.data.assemble import draw_feedback, find_placed, find_waiting
+from tasks.data.checking.validate import refuse
 from tasks.data.golden import FEEDBACK, GoldenChange, composition, rows_to_restore
 from tasks.data.rows import keep, make_rows, values
 from tasks.data.snapshot import read_table
@@ -26,10 +28,11 @@ def refresh_golden(project: Project, accept: bool) -> dict[str, Any]:
     """
     with only_one(project):
         before = read_standing(project)
-        sources = gather(collect, project, before.feedback)
+        suite = project_suite(project)
+        sources, _ = gather(plain_stages(), project, suite, before.feedback)
         sealed = holds(project, before, admit=True, move=accept)
         snapshot = build.snapshot(project.store, sources, project.spec.data, sealed)
-        build.check(project.store, snapshot, project.spec.data.checks)  # as before a turn: bad rows are never sealed
+        refuse(guard.check(project.store, snapshot, suite))  # as before a turn: bad rows are never sealed
         change = keep_sealed(project, snapshot, sources, before, accept=accept)
         after = read_standing(project)
     return {

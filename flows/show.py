@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from tasks.progress import progress_to
+
+if TYPE_CHECKING:
+    from flows.outcome import Outcome
 
 console = Console()
 
@@ -52,6 +55,8 @@ def show_outcome(outcome_json: str) -> None:
     colour = COLOURS[outcome.result]
     console.print(f"[bold]Iteration {outcome.iteration}[/bold]: [{colour}]{outcome.result}[/{colour}]")
     console.print(outcome.verdict.reason, style=colour)
+    for line in check_lines(outcome):
+        console.print(f"  {line}", style="yellow", markup=False)
     for trial in outcome.trials:
         word = "[green]kept[/green]" if trial.kept else "[red]dropped[/red]"
         console.print(f"  lever {trial.lever}: {word}; {trial.verdict.reason}")
@@ -65,6 +70,19 @@ def show_outcome(outcome_json: str) -> None:
     if outcome.result == "review":
         console.print(f"Version {outcome.version} waits: ratchet review {outcome.version} --approve (or --reject)")
     console.print(f"report: {outcome.report_uri}", soft_wrap=True)
+
+
+def check_lines(outcome: "Outcome") -> list[str]:
+    """Return what the data and harvested feedback broke of their suite, a line each."""
+    from tasks.data.checking.validate import describe
+
+    lines = [f"data: {describe(failure)}" for failure in (outcome.checks.failures if outcome.checks else ())]
+    feedback = outcome.feedback_check
+    if feedback is None:
+        return lines
+    lines += [f"feedback: {count} rows held back by {name}" for name, count in feedback.held_back.items()]
+    lines += [f"feedback: {describe(failure)}" for failure in feedback.report.failures]
+    return lines if feedback.report.passed else [*lines, "feedback: all of it was left out of this iteration"]
 
 
 def show_demo(story: dict[str, Any]) -> None:

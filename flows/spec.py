@@ -5,7 +5,7 @@ Errors name file, field and mend; an unknown key suggests the nearest known one.
 
 from dataclasses import field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -19,6 +19,8 @@ from tasks.specs import BenchmarkSpec, DataSpec, GateSpec, Lever, QualitySpec, R
 
 if TYPE_CHECKING:
     import yaml
+
+T = TypeVar("T")
 
 DEFAULT_FILE = "ratchet.yaml"
 SHOWN_MISTAKES = 3
@@ -72,16 +74,26 @@ def read_spec(path: Path) -> Spec:
     Raises:
         SpecError: the file is missing, is no YAML, or does not validate: one line with the first three mistakes.
     """
+    return read_as(Spec, path, "keys such as `name` and `data`", "`ratchet init` shows an example")
+
+
+def read_as(kind: type[T], path: Path, expected: str, mend: str) -> T:
+    """Return what a YAML file of keys and values holds, validated as a dataclass.
+
+    Raises:
+        SpecError: the file is missing, is no YAML, holds no keys (`expected` and `mend` say what to do), or does not
+            validate: one line with the first three mistakes.
+    """
     content = _read_yaml(path)
     if not isinstance(content, dict):
         found = "nothing" if content is None else f"a {type(content).__name__}"
-        raise SpecError(
-            f"{path}: expected keys such as `name` and `data`, found {found}; `ratchet init` shows an example"
-        )
+        raise SpecError(f"{path}: expected {expected}, found {found}; {mend}")
     try:
-        return TypeAdapter(Spec).validate_python(content)
+        return TypeAdapter(kind).validate_python(content)
     except ValidationError as error:
-        mistakes = list(dict.fromkeys(describe_mistake(detail, Spec) for detail in error.errors()))
+        mistakes = list(dict.fromkeys(describe_mistake(detail, kind) for detail in error.errors()))
+        if kind is not Spec:
+            mistakes = [mistake.removeprefix("spec: ") for mistake in mistakes]  # the whole file is meant
         more = len(mistakes) - SHOWN_MISTAKES
         shown = "; ".join(mistakes[:SHOWN_MISTAKES]) + (f" (and {more} more)" if more > 0 else "")
         raise SpecError(f"{path}: {shown}") from error

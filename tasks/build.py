@@ -13,7 +13,6 @@ from tasks.compress.pipeline import compress_pass
 from tasks.data.assemble import assemble
 from tasks.data.augmentation.augment import augment
 from tasks.data.augmentation.keep_label import open_teacher, used_teacher
-from tasks.data.checking.validate import ValidateSpec, ValidationReport, validate
 from tasks.data.cleaning.clean import MAX_REMOVED_SHARE, clean
 from tasks.data.golden import Sealed
 from tasks.data.named_models import model_fields
@@ -64,20 +63,6 @@ def snapshot(store: Store, sources: Sequence[Table], spec: DataSpec, sealed: Sea
         )
 
     return store.build("snapshot", cache_key("snapshot", sources, spec, sealed), Snapshot, make)
-
-
-def check(store: Store, snapshot: Snapshot, spec: ValidateSpec) -> ValidationReport:
-    """Return what Great Expectations found in the snapshot; its Data Docs lie beside it in the store.
-
-    Raises:
-        DataError: an expectation with severity `stop` failed.
-    """
-
-    def make(folder: Path) -> ValidationReport:
-        table = read_table(Path(snapshot.uri), snapshot.digest)
-        return validate(table, spec, snapshot.labels, folder / "docs")
-
-    return store.build("check", cache_key("check", snapshot, spec), ValidationReport, make)
 
 
 def clean_rows(

@@ -21,7 +21,7 @@ from tasks.data.augmentation.paraphrase import Paraphrase
 from tasks.data.augmentation.rebalance import Rebalance
 from tasks.data.augmentation.slots import SwapSlots
 from tasks.data.augmentation.synonyms import Synonyms
-from tasks.data.checking.validate import ValidateSpec
+from tasks.data.checking.limits import ValidateSpec
 from tasks.data.cleaning.clean import Conflicts, DropEmpty
 from tasks.data.cleaning.dedup import ExactDuplicates, NearDuplicates
 from tasks.data.cleaning.filter import Filter

@@ -1,9 +1,9 @@
 """The stages as Prefect tasks: one table of names, retries, timeouts and caching.
 
-The work is in `tasks.collect`, `tasks.build` and `tasks.measurements`. A stage is cached by the content of its
-arguments, so a rerun with nothing changed shows every stage as cached. `collect` looks at the source each time; judging
-and promoting are never cached. Tasks carry no tags: for each tag Prefect asks its server for a concurrency slot, and a
-server on SQLite often answers that only after seconds.
+The work is in `tasks.collect`, `tasks.guard`, `tasks.build` and `tasks.measurements`. A stage is cached by the content
+of its arguments, so a rerun with nothing changed shows every stage as cached. `collect` looks at the source each time;
+judging and promoting are never cached. Tasks carry no tags: for each tag Prefect asks its server for a concurrency
+slot, and a server on SQLite often answers that only after seconds.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from prefect import task
 from prefect.client.schemas.objects import State
 from prefect.context import TaskRunContext
 
-from tasks import build, measurements
+from tasks import build, guard, measurements
 from tasks import collect as collecting
 from tasks.errors import UserError
 from tasks.store import Store, cache_key
@@ -63,7 +63,8 @@ collect = task(name="collect", retries=2, retry_delay_seconds=5, retry_condition
 )
 collect_feedback = task(name="harvest")(collecting.collect_feedback)
 snapshot = _cached("snapshot")(build.snapshot)
-check = _cached("check")(build.check)
+check = _cached("check")(guard.check)
+check_feedback = _cached("check_feedback")(guard.check_feedback)
 clean_rows = _cached("clean")(build.clean_rows)
 augment_rows = _cached("augment", timeout_seconds=24 * HOUR)(build.augment_rows)
 fit = _cached("fit", timeout_seconds=24 * HOUR)(build.fit)

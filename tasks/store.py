@@ -30,13 +30,14 @@ RECORD = "record.json"
 FULL_DISK = (os.strerror(errno.ENOSPC), "disk is full")  # what Rust, C++ and SQLite say instead of raising OSError
 SIMILARITY = ("data/similarity.py", "data/shingles.py")
 PERSONAL = ("data/cleaning/scrub.py", "data/cleaning/pii.py", "data/cleaning/phones.py")
+CHECKING = ["data/checking", "data/cleaning/language.py", *SIMILARITY, *PERSONAL]
 CODE = {  # the code that decides what a stage makes; a change of it changes the stage's keys
     "collect": ["data/reading", "data/rows.py", "data/snapshot.py"],
     "snapshot": [
         *("data/split.py", "data/units.py", "data/drawing.py", "data/assemble.py", "data/snapshot.py"),
         *SIMILARITY,
     ],
-    "check": ["data/checking", *SIMILARITY, *PERSONAL],
+    **dict.fromkeys(("describe", "check", "check_feedback"), CHECKING),
     "clean": ["data/cleaning", *SIMILARITY],
     "augment": ["data/augmentation", *PERSONAL, *SIMILARITY, "../serving/predictors.py"],
     "fit": ["train"],
@@ -84,8 +85,7 @@ class Store:
 
     def holds(self, record: Any) -> bool:
         """Return whether every file and folder of this store that a record names is still there."""
-        places = [value for value in asdict(record).values() if isinstance(value, str) and value.startswith(self.root)]
-        return all(Path(place).exists() for place in places)
+        return all(Path(text).exists() for text in _texts(asdict(record)) if text.startswith(self.root))
 
     def _make(self, folder: Path, make: Callable[[Path], T]) -> None:
         shutil.rmtree(folder, ignore_errors=True)  # what a killed build left
@@ -99,6 +99,15 @@ class Store:
             if _storage_mend(error):
                 shutil.rmtree(folder, ignore_errors=True)  # while the lock is held: what lies there is ours
             raise
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield every text in plain data."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts(part)
 
 
 def _read_record(path: Path, kind: type[T]) -> T | None:

@@ -5,6 +5,7 @@ One project, made once; each test points a second spec in the same folder at its
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -194,6 +195,27 @@ def test_a_suite_that_stops_names_its_data_docs_and_nothing_is_trained(
     docs = Path(line.split("see ")[1].split(",")[0])
     assert docs.is_file() and "expect" in docs.read_text("utf-8").lower()
     assert trained(project) == before
+    client, [experiment] = (
+        project.registry.client,
+        project.registry.client.search_experiments(filter_string="name = 'tiny'"),
+    )
+    last = client.search_runs([experiment.experiment_id], "tags.`ratchet.iteration` != ''", max_results=1)[0]
+    assert last.info.status == "FAILED"
+    assert "data_docs/index.html" in [item.path for item in client.list_artifacts(last.info.run_id, "data_docs")]
+
+
+def test_a_suite_of_its_own_that_contradicts_itself_or_stops_is_named(
+    spec: Path, project: Project, capfd: pytest.CaptureFixture[str]
+) -> None:
+    checks = project.root / "checks.yaml"
+    try:
+        checks.write_text("length: {min: 9, max: 5}\n", "utf-8")
+        ratchet_here(capfd, "run", spec, "--json").mistake(2, "checks.yaml: length: min 9 is above max 5")
+        checks.write_text("forbidden_labels: [refund]\n", "utf-8")
+        line = ratchet_here(capfd, "run", spec, "--json").mistake(2, "forbidden_labels: ", "allowed none of refund")
+        assert re.search(r"e\.g\. (golden|train)\.csv (line \d+ )?\(id [12]-\d+\), ", line)
+    finally:
+        checks.unlink()
 
 
 # -- the spec and the base model ---------------------------------------------------------------------------------------

@@ -172,6 +172,10 @@ def test_drift_in_production_asks_for_a_turn_that_learns_from_feedback(spec: Pat
     assert Path(watch["report"]["report_uri"]).is_file()
     outcome = turn(spec, "drift")
     assert outcome.feedback_rows > 200
+    assert outcome.feedback_check is not None and outcome.feedback_check.rows.rows == outcome.feedback_rows
+    assert outcome.checks is not None and outcome.checks.passed
+    compared = {"required_labels", "max_class_distance", "length", "max_rows"}  # with the last accepted snapshot
+    assert compared <= {result.expectation for result in outcome.checks.results}
     assert outcome.drift == watch["report"]["reason"]
     assert outcome.drift in Path(outcome.report_uri).read_text("utf-8")
     assert [trial.lever for trial in outcome.trials] == ["new-data"]

@@ -12,11 +12,12 @@ import yaml
 from feedback.records import FeedbackRow, PredictionRow, delivery
 from flows import cli
 from flows.budget import take_look
-from flows.gather import gather
+from flows.gather import gather, plain_stages
 from flows.golden import holds, keep_sealed, read_standing
 from flows.project import Project, open_project
 from flows.refresh import golden_status, refresh_golden
-from tasks import build, collect
+from flows.suite import project_suite
+from tasks import build
 from tasks.data.golden import GoldenChange
 from tasks.data.rows import values
 from tasks.data.snapshot import read_table
@@ -35,7 +36,7 @@ def project(tmp_path: Path) -> Project:
 def see(project: Project) -> tuple[Snapshot, GoldenChange]:
     """What an iteration does before it trains anything, but for the checks."""
     standing = read_standing(project)
-    sources = gather(collect, project, standing.feedback)
+    sources = gather(plain_stages(), project, project_suite(project), standing.feedback)[0]
     snapshot = build.snapshot(project.store, sources, project.spec.data, holds(project, standing))
     return snapshot, keep_sealed(project, snapshot, sources, standing)
 

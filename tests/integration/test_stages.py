@@ -18,6 +18,7 @@ from feedback.records import FeedbackRow, PredictionRow
 from flows.gather import gather
 from flows.project import Project
 from tasks import stages
+from tasks.data.checking.suite import derive_suite
 from tasks.data.cleaning.clean import DropEmpty
 from tasks.data.cleaning.normalise import Normalise
 from tasks.data.reading.sources import FileSource
@@ -112,7 +113,9 @@ def test_feedback_joins_the_source_with_its_time_and_unit(tmp_path: Path) -> Non
 
     @flow(name="gather")
     def run() -> Snapshot:
-        made: Snapshot = stages.snapshot(project.store, gather(stages, cast(Project, project)), data)
+        made: Snapshot = stages.snapshot(
+            project.store, gather(stages, cast(Project, project), derive_suite(None, ()))[0], data
+        )
         return made
 
     table = read_table(Path(run().uri))

@@ -12,11 +12,11 @@ import yaml
 
 HEAVY = ("torch", "prefect", "mlflow", "transformers", "pandas", "evidently", "datasets", "great_expectations")
 COMMANDS = (
-    "init", "run", "demo", "status", "history", "gate", "profile", "review", "rollback", "monitor", "up", "doctor",
-    "schema",
+    "init", "run", "demo", "status", "history", "suite", "gate", "profile", "review", "rollback", "monitor", "up",
+    "doctor", "schema",
 )  # fmt: skip
 GROUPS = {"golden": ("status", "refresh")}
-NEEDS_SPEC = ("run", "status", "history", "profile", "review", "rollback", "monitor", "up")
+NEEDS_SPEC = ("run", "status", "history", "suite", "profile", "review", "rollback", "monitor", "up")
 NEED_SPEC = (*NEEDS_SPEC, *(f"{group} {name}" for group, names in GROUPS.items() for name in names))
 LIGHT = (
     "flows.cli", "serving.predictors", "tasks.store", "tasks.specs", "tasks.measure.gate.decide", "feedback.app",
@@ -222,3 +222,19 @@ def test_every_command_that_answers_has_json():
         functions = re.findall(found, (folder / file).read_text(), re.DOTALL)
         assert {name for name, arguments in functions if "as_json" not in arguments} == silent & set(names)
         assert tuple(name for name, _ in functions) == names
+
+
+def test_the_suite_is_printed_written_once_and_refused_where_it_contradicts_itself(tmp_path):
+    assert ratchet("init", "shop", cwd=tmp_path).returncode == 0
+    shown = ratchet("suite", "shop", cwd=tmp_path)
+    content = yaml.safe_load(shown.stdout)
+    assert (content["min_rows"], content["columns"][-1], "leakage" in content["stop"]) == (20, "channel", True)
+    written = ratchet("suite", "shop", "--write", "--json", cwd=tmp_path)
+    path = tmp_path / "shop" / "checks.yaml"
+    assert json.loads(written.stdout)["written"] == str(path)
+    assert path.read_text("utf-8") == shown.stdout
+    assert "is there already; edit it" in refused(ratchet("suite", "shop", "--write", cwd=tmp_path))
+    path.write_text("min_rows: 30\nmax_rows: 20\nmax_pii_share: off\n", "utf-8")
+    assert refused(ratchet("suite", "shop", cwd=tmp_path)).endswith(
+        "checks.yaml: min_rows 30 contradicts max_rows 20; change one of them"
+    )

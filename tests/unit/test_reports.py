@@ -29,12 +29,14 @@ from flows.reports import (
     slices,
     test_rows,
 )
+from flows.show import check_lines
 from serving.predictors import file_sha256
 from tasks.compress.export import Onnx
 from tasks.compress.quantize import Int8Dynamic
-from tasks.data.checking.validate import Failure, ValidationReport
+from tasks.data.checking.validate import Result, ValidationReport
 from tasks.data.cleaning.clean import DropEmpty
 from tasks.errors import RegistryError
+from tasks.guard import FeedbackCheck
 from tasks.measure.gate.comparisons import COST_GAIN, QUALITY_KEPT
 from tasks.measure.profiling.profile import Operator, Profile
 from tasks.measure.profiling.roofline import Parts
@@ -48,8 +50,10 @@ from tasks.records import (
     SliceScore,
     Snapshot,
     StepReport,
+    Table,
     Test,
     Verdict,
+    from_json,
 )
 from tasks.specs import Lever, Recipe
 from tasks.train.finetune import FineTune
@@ -103,6 +107,34 @@ TESTS = (
 )
 
 
+CHECKS = ValidationReport(
+    (
+        Result("max_pii_share", "warn", False, "3 of 80 <rows>", "at most 1 % <of>", ("data.csv line 7 (id <r1>)",)),
+        Result("ids", "stop", True, "0 of 80 rows", "every id once"),
+    ),
+    80, "docs/index.html", "docs",
+)  # fmt: skip
+
+
+def test_the_terminal_says_what_the_data_and_feedback_broke(full):
+    told = check_lines(full)
+    assert told == [
+        "data: max_pii_share: 3 of 80 <rows>, allowed at most 1 % <of>, e.g. data.csv line 7 (id <r1>) (warn)",
+        "feedback: 2 rows held back by max_chars",
+    ]
+    stop = ValidationReport((Result("max_pii_share", "stop", False, "9 rows", "none"),), 12)
+    left_out = replace(full, checks=None, feedback_check=replace(full.feedback_check, report=stop))
+    assert check_lines(left_out)[1:] == [
+        "feedback: max_pii_share: 9 rows, allowed none (stop)", "feedback: all of it was left out of this iteration",
+    ]  # fmt: skip
+    assert check_lines(EMPTY) == []
+
+
+def test_a_report_of_checks_of_an_earlier_version_can_still_be_read():
+    old = '{"passed":true,"checked":7,"failures":[],"docs":"docs/validations/a.html"}'
+    assert from_json(ValidationReport, old) == ValidationReport(docs="docs/validations/a.html")
+
+
 @pytest.fixture
 def full(tmp_path):
     """An outcome with everything that a report can show, and text that would harm it."""
@@ -133,8 +165,12 @@ def full(tmp_path):
             ),
             StepReport("typos", 70, 90, 0, left_out={"near <an> evaluation row": 4}),
         ),
-        checks=ValidationReport(
-            True, 7, (Failure("max_pii_share", "warn", "3 of 80 <rows>", ("r1",)),), "docs/index.html"
+        checks=CHECKS,
+        feedback_check=FeedbackCheck(
+            Table("u", "d", 12),
+            {"max_chars": 2},
+            {"max_chars": ("feedback (id <f-1>)", "feedback (id f-2)")},
+            ValidationReport(CHECKS.results[1:], 12, "feedback/index.html", "feedback"),
         ),
         feedback_rows=12,
         drift="2 of 7 checks drifted: <text>",
@@ -208,6 +244,9 @@ def test_a_full_report_shows_it_all(full, history, tmp_path):
              "So far", "What levers were worth", "Speed and cost in detail", "cold start", "39.5/s",
              "Where the time goes", "Arithmetic bounds it.", "Training data",
              "4: near &lt;an&gt; evaluation row", "Data checks",
+             "2 expectations of 80 rows, 1 not met", "3 of 80 &lt;rows&gt;", "at most 1 % &lt;of&gt;",
+             "data.csv line 7 (id &lt;r1&gt;)", "every id once", "12 rows joined the data",
+             "2 held back by max_chars (feedback (id &lt;f-1&gt;), feedback (id f-2))",
              "Where the numbers come from")  # fmt: skip
     positions = [html.index(text) for text in shown]
     assert tags.count("svg") == 10
@@ -273,7 +312,8 @@ def test_a_cleaning_step_is_shown_with_parameters_what_went_and_what_is_left(ful
 
 def test_at_most_ten_scrubbed_examples_of_a_cleaning_step_are_shown(full, history, tmp_path):
     html, _ = rendered(full, history, tmp_path)
-    examples = re.findall(r"<li>(.*?)</li>", html[html.index("exact_duplicates: examples") :])
+    start = html.index("exact_duplicates: examples")
+    examples = re.findall(r"<li>(.*?)</li>", html[start : html.index("</details>", start)])
     assert examples[:3] == ["&lt;EMAIL&gt;", "2", "3"]
     assert len(examples) == EXAMPLES
 

@@ -45,6 +45,20 @@ def test_what_is_built_once_is_reused(store):
     assert (store.folder("clean", "key") / "rows.parquet").read_text() == "rows"
 
 
+def test_a_record_holds_while_all_that_it_names_is_there(store, tmp_path):
+    @dataclass(frozen=True)
+    class Outer:
+        table: Table
+        others: dict
+
+    table = store.build("clean", "key", Table, Maker())
+    whole = Outer(TABLE, {"a": [table]})
+    assert store.holds(table) and store.holds(whole)
+    (store.folder("clean", "key") / "rows.parquet").unlink()
+    assert not store.holds(table) and not store.holds(whole)
+    assert store.holds(Outer(TABLE, {}))  # what lies elsewhere is not the store's
+
+
 def test_another_key_or_stage_is_built_anew(store):
     maker = Maker()
     for stage, key in (("clean", "a"), ("clean", "b"), ("augment", "a")):

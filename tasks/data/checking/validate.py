@@ -1,23 +1,26 @@
-"""Great Expectations as the guard of a snapshot: data that breaks a promise stops or warns before any training.
+"""Great Expectations as the guard of a snapshot: data that breaks its suite stops or warns before any training.
 
-The one module that knows Great Expectations. It is given lengths, flags and ids of the rows but never their text, so
-that no personal data stands in the Data Docs. It changes no rows and judges no model.
+The one module that knows Great Expectations. It is given lengths, flags, labels and hashes of the rows but never their
+text, so that no personal data stands in the Data Docs. It changes no rows and judges no model.
 """
 
 import logging
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-import pydantic
-from pydantic import Field
+import numpy as np
 
-from tasks.data.cleaning.scrub import has_pii
-from tasks.data.rows import SPLITS, shorten, values
-from tasks.data.similarity import text_key
+from tasks.data.checking.docs import make_self_contained
+from tasks.data.checking.limits import Severity
+from tasks.data.checking.measure import as_rows, measure_rows
+from tasks.data.checking.rules import BETWEEN, COLUMN, IN, NOT_IN, Check, list_checks, make_frame
+from tasks.data.checking.suite import Suite
+from tasks.data.cleaning.scrub import scrub_text
+from tasks.data.rows import shorten, values
 from tasks.errors import DataError
 
 if TYPE_CHECKING:
@@ -26,128 +29,123 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Expectation = Literal[
-    "min_rows", "max_chars", "max_empty_share", "max_duplicate_share", "max_pii_share", "min_class_rows", "labels"
-]
-Severity = Literal["stop", "warn"]
-Check = tuple[str, str, dict[str, Any]]  # its name, Great Expectations' class and parameters
-
+SAMPLE_ROWS = 20  # of those that break an expectation
+SHOWN_ROWS = 3
+_SHOWN_STOPS = 3
 _SITE = "ratchet"
-_SAMPLE_ROWS = 20  # of those that break an expectation
-_SHOWN_ROWS = 3
-_SEVERITIES = {"stop": "critical", "warn": "warning"}  # ours, Great Expectations'
-
-
-@pydantic.dataclasses.dataclass(frozen=True, config={"extra": "forbid"})
-class ValidateSpec:
-    """What a snapshot must keep to; `null` (for `labels`: false) switches one off, those listed in `warn` only warn.
-
-    Shares are from 0 to 1 of all rows, counts at least 1.
-    """
-
-    min_rows: Annotated[int, Field(ge=1)] | None = 20
-    max_chars: Annotated[int, Field(ge=1)] | None = 10_000  # of one text
-    max_empty_share: Share | None = 0.2
-    max_duplicate_share: Share | None = 0.5  # rows whose text stands in an earlier row
-    max_pii_share: Share | None = 0.1  # rows with an e-mail address or a phone number
-    min_class_rows: Annotated[int, Field(ge=1)] | None = 5  # training rows of each class
-    labels: bool = True  # every target is one of the snapshot's labels
-    warn: tuple[Expectation, ...] = ("max_chars", "max_duplicate_share", "max_pii_share", "min_class_rows")
+_SEVERITIES: dict[Severity, str] = {"stop": "critical", "warn": "warning"}  # ours, Great Expectations'
 
 
 @dataclass(frozen=True)
-class Failure:
-    """One expectation that the rows break."""
+class Result:
+    """What came of one expectation."""
 
     expectation: str
     severity: Severity
+    passed: bool
     observed: str  # what came, in words
-    rows: tuple[str, ...]  # ids of at most 20 of the rows that break it; none where it is about the whole table
+    allowed: str
+    rows: tuple[str, ...] = ()  # at most 20 that break it: file, line and id; none where it is about the whole table
 
 
 @dataclass(frozen=True)
 class ValidationReport:
-    """What the guard found: `passed` unless an expectation of severity `stop` failed."""
+    """What the guard found of every expectation."""
 
-    passed: bool
-    checked: int  # expectations
-    failures: tuple[Failure, ...]
-    docs: str  # path of the Data Docs page of this validation
+    results: tuple[Result, ...] = ()
+    rows: int = 0  # looked at
+    docs: str = ""  # path of the Data Docs page of this validation
+    site: str = ""  # the folder of the Data Docs
+
+    @property
+    def failures(self) -> tuple[Result, ...]:
+        """Return the expectations that the rows break."""
+        return tuple(result for result in self.results if not result.passed)
+
+    @property
+    def stops(self) -> tuple[Result, ...]:
+        """Return the failures that end an iteration."""
+        return tuple(result for result in self.failures if result.severity == "stop")
+
+    @property
+    def passed(self) -> bool:
+        """Return whether no expectation of severity `stop` failed."""
+        return not self.stops
 
 
-def validate(table: "pa.Table", spec: ValidateSpec, labels: Sequence[str], docs_dir: Path) -> ValidationReport:
-    """Return what of the table breaks the spec, after writing the Data Docs site into `docs_dir`.
+def validate(
+    table: "pa.Table", suite: Suite, labels: Sequence[str], docs_dir: Path, measures: "pa.Table | None" = None
+) -> ValidationReport:
+    """Return what of the table breaks the suite, after writing the Data Docs site into `docs_dir`.
 
     `labels` are the targets that are allowed; empty where the task has none, then targets are not looked at.
-
-    Raises:
-        DataError: an expectation of severity `stop` failed: its name, row ids and the Data Docs page.
+    `measures` is what `measure_rows` says of the rows, where that is known already.
     """
-    checks = _list_checks(spec, labels)
-    result, docs = _run_suite(_measure(table, bool(labels)), checks, docs_dir.resolve())
-    failures = tuple(_read_failure(entry) for entry in result.results if not entry.success)
-    stops = [failure for failure in failures if failure.severity == "stop"]
-    report = ValidationReport(not stops, len(checks), failures, str(docs))
-    for failure in failures:
-        log.warning("validate %s: %s (%s)", failure.expectation, failure.observed, failure.severity)
-    log.info("validate: %d rows, %d expectations, %d failed", table.num_rows, report.checked, len(failures))
-    if stops:
-        told = "; ".join(f"{stop.expectation}: {stop.observed}" for stop in stops)
-        raise DataError(f"the data breaks `data.checks` ({told}); see {docs}, mend the rows or change the limit")
+    rows, mended = as_rows(table)
+    measures = measure_rows(rows) if measures is None else measures
+    frame = make_frame(rows, measures, mended, suite, table.column_names)
+    checks = list_checks(suite, labels)
+    broken = {check.name: name_rows(rows, _breaking(frame, check)) for check in checks}
+    found, docs = _run_suite(frame, checks, broken, docs_dir.resolve())
+    make_self_contained(docs_dir.resolve())
+    results = tuple(_read_result(check, found[check.name], broken[check.name]) for check in checks)
+    report = ValidationReport(results, table.num_rows, str(docs), str(docs_dir.resolve()))
+    for failure in report.failures:
+        log.warning("validate %s", describe(failure))
+    log.info("validate: %d rows, %d expectations, %d failed", table.num_rows, len(checks), len(report.failures))
     return report
 
 
-def _measure(table: "pa.Table", labelled: bool) -> "pd.DataFrame":
-    """Return what is expected of: one row per row of the table, with no text in it."""
-    import pandas as pd
-
-    texts, splits, targets = values(table, "text"), values(table, "split"), values(table, "target")
-    keys = [text_key(text) for text in texts]
-    first = {key: row for row, key in reversed(list(enumerate(keys)))}
-    columns: dict[str, list[Any]] = {
-        "id": values(table, "id"),
-        "split": splits,
-        "chars": [len(text) for text in texts],
-        "empty": [int(not key) for key in keys],
-        "duplicate": [int(first[key] != row) for row, key in enumerate(keys)],
-        "pii": [int(has_pii(text)) for text in texts],
-    }
-    if labelled:
-        counts = Counter(target for target, split in zip(targets, splits, strict=True) if split == "train")
-        columns |= {"target": targets, "class_rows": [counts[target] for target in targets]}
-    return pd.DataFrame(columns)
+def refuse(report: ValidationReport) -> None:
+    """Raise DataError where an expectation of severity `stop` failed: which, the rows and the Data Docs page."""
+    if report.passed:
+        return
+    told = "; ".join(describe(stop) for stop in report.stops[:_SHOWN_STOPS])
+    more = len(report.stops) - _SHOWN_STOPS
+    raise DataError(
+        f"the data breaks its suite ({told}{f'; and {more} more' if more > 0 else ''}); see {report.docs}, mend the "
+        "rows or change the limit in `data.checks` or checks.yaml (`ratchet suite`); the champion is untouched"
+    )
 
 
-def _list_checks(spec: ValidateSpec, labels: Sequence[str]) -> list[Check]:
-    """Return what every snapshot must have, then what the spec asks for."""
-    checks: list[Check] = [
-        ("ids", "ExpectColumnValuesToBeUnique", {"column": "id"}),
-        ("splits", "ExpectColumnValuesToBeInSet", {"column": "split", "value_set": list(SPLITS)}),
-    ]
-    if spec.min_rows is not None:
-        checks.append(("min_rows", "ExpectTableRowCountToBeBetween", {"min_value": spec.min_rows}))
-    if spec.max_chars is not None:
-        checks.append(("max_chars", "ExpectColumnValuesToBeBetween", {"column": "chars", "max_value": spec.max_chars}))
-    shares = {"empty": spec.max_empty_share, "duplicate": spec.max_duplicate_share, "pii": spec.max_pii_share}
-    for flag, share in shares.items():
-        if share is not None:
-            few = {"column": flag, "value_set": [0], "mostly": 1 - share}
-            checks.append((f"max_{flag}_share", "ExpectColumnValuesToBeInSet", few))
-    if labels and spec.min_class_rows is not None:
-        enough = {"column": "class_rows", "min_value": spec.min_class_rows}
-        checks.append(("min_class_rows", "ExpectColumnValuesToBeBetween", enough))
-    if labels and spec.labels:
-        checks.append(("labels", "ExpectColumnValuesToBeInSet", {"column": "target", "value_set": list(labels)}))
-    return [(name, kind, {**limits, "severity": _severity(spec, name)}) for name, kind, limits in checks]
+def describe(result: Result) -> str:
+    """Return a result as one line: its name, what came, what is allowed and some of the rows."""
+    shown = f", e.g. {', '.join(result.rows[:SHOWN_ROWS])}" if result.rows else ""
+    return f"{result.expectation}: {result.observed}, allowed {result.allowed}{shown} ({result.severity})"
 
 
-def _severity(spec: ValidateSpec, name: str) -> str:
-    return _SEVERITIES["warn" if name in spec.warn else "stop"]
+def name_rows(table: "pa.Table", rows: "np.ndarray") -> tuple[str, ...]:
+    """Return where rows stand in their source, such as "data.csv line 12 (id a)"; without the line if it is unknown."""
+    few = table.take(rows[:SAMPLE_ROWS])
+    lines = values(few, "line") if "line" in few.column_names else [""] * few.num_rows
+    named = zip(values(few, "source"), lines, values(few, "id"), strict=True)
+    return tuple(shorten(scrub_text(_name_row(*row)), 160) for row in named)
 
 
-def _run_suite(frame: "pd.DataFrame", checks: Sequence[Check], docs_dir: Path) -> tuple[Any, Path]:
-    """Return Great Expectations' result and the page of the Data Docs site that shows it."""
+def _name_row(source: str, line: str, row_id: str) -> str:
+    unit = "line" if source.startswith("file:") and not source.endswith(".parquet") else "row"
+    parts = (source.removeprefix("file:"), f"{unit} {line}" if line else "", f"(id {row_id})")
+    return " ".join(part for part in parts if part)
+
+
+def _breaking(frame: "pd.DataFrame", check: Check) -> "np.ndarray":
+    """Return the first rows that break a check of single rows: Great Expectations would name all, one by one."""
+    asked = check.parameters
+    if check.kind == BETWEEN:
+        values = frame[asked["column"]]
+        bad = (values < asked.get("min_value", -np.inf)) | (values > asked.get("max_value", np.inf))
+    elif check.kind in (IN, NOT_IN):
+        values = frame[asked["column"]]
+        bad = values.isin(asked["value_set"]) ^ (check.kind == IN) & values.notna()
+    else:
+        return np.zeros(0, dtype=np.int64)
+    return np.flatnonzero(bad.to_numpy())[:SAMPLE_ROWS]
+
+
+def _run_suite(
+    frame: "pd.DataFrame", checks: Sequence[Check], broken: dict[str, tuple[str, ...]], docs_dir: Path
+) -> tuple[dict[str, Any], Path]:
+    """Return Great Expectations' results by name, and the page of the Data Docs site that shows them."""
     import great_expectations as gx
 
     logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)  # it asks for INFO
@@ -161,8 +159,9 @@ def _run_suite(frame: "pd.DataFrame", checks: Sequence[Check], docs_dir: Path) -
     context.add_data_docs_site(_SITE, {"class_name": "SiteBuilder", "store_backend": backend})
     asset = context.data_sources.add_pandas("ratchet").add_dataframe_asset("snapshot")
     suite = context.suites.add(gx.ExpectationSuite("snapshot"))
-    for name, kind, limits in checks:
-        suite.add_expectation(getattr(expectations, kind)(**limits, meta={"name": name}))
+    for check in checks:
+        told = {"description": _for_docs(check, broken[check.name]), "severity": _SEVERITIES[check.severity]}
+        suite.add_expectation(getattr(expectations, check.kind)(**check.parameters, **told, meta={"name": check.name}))
     rows = asset.add_batch_definition_whole_dataframe("rows")
     guard = context.validation_definitions.add(gx.ValidationDefinition(name="snapshot", data=rows, suite=suite))
     checkpoint = context.checkpoints.add(
@@ -170,35 +169,42 @@ def _run_suite(frame: "pd.DataFrame", checks: Sequence[Check], docs_dir: Path) -
             name="snapshot",
             validation_definitions=[guard],
             actions=[UpdateDataDocsAction(name="docs", site_names=[_SITE])],
-            result_format={
-                "result_format": "SUMMARY",
-                "unexpected_index_column_names": ["id"],
-                "partial_unexpected_count": _SAMPLE_ROWS,
-            },
+            result_format={"result_format": "SUMMARY", "partial_unexpected_count": SAMPLE_ROWS},
         )
     )
     ((identifier, result),) = checkpoint.run(batch_parameters={"dataframe": frame}).run_results.items()
     (site,) = context.get_docs_sites_urls(resource_identifier=identifier, site_name=_SITE)
-    return result, Path(unquote(urlsplit(str(site["site_url"])).path))
+    found = {entry.expectation_config.meta["name"]: entry for entry in result.results}
+    return found, Path(unquote(urlsplit(str(site["site_url"])).path))
 
 
-def _read_failure(entry: Any) -> Failure:
-    """Return what a failed expectation says: fails closed, so one that could not be computed stops."""
-    config, result = entry.expectation_config, entry.result
-    severity: Severity = "warn" if config.severity == _SEVERITIES["warn"] and result else "stop"
-    rows = tuple(str(row["id"]) for row in result.get("partial_unexpected_index_list") or ())
-    if rows:
-        shown = ", ".join(rows[:_SHOWN_ROWS])
-        share = result["unexpected_percent"]
-        observed = f"{result['unexpected_count']} rows ({share:.3g} %) break {_limits(config.kwargs)}, e.g. row {shown}"
-    elif result:
-        observed = f"{result.get('observed_value')} breaks {_limits(config.kwargs)}"
-    else:
-        observed = f"could not be computed ({entry.exception_info})"
-    return Failure(config.meta["name"], severity, observed, rows)
+def _for_docs(check: Check, rows: Sequence[str]) -> str:
+    """Return how Data Docs show an expectation; they take it for HTML."""
+    shown = f"; rows that do not: {', '.join(rows)}" if rows else ""
+    return escape(f"{check.name} ({check.severity}): {check.allowed}{shown}")
 
 
-def _limits(kwargs: dict[str, Any]) -> str:
-    """Return an expectation's parameters in words, long sets cut."""
-    shown = {name: value for name, value in kwargs.items() if name != "batch_id"}
-    return shorten(", ".join(f"{name} {value}" for name, value in shown.items()), 160)
+def _read_result(check: Check, entry: Any, rows: tuple[str, ...]) -> Result:
+    """Return what came of a check: fails closed, so one that could not be computed stops."""
+    found = entry.result
+    if not found:
+        reason = shorten(str(entry.exception_info), 200)
+        return Result(check.name, "stop", False, f"could not be computed ({reason})", check.allowed)
+    return Result(check.name, check.severity, bool(entry.success), _observed(check, found), check.allowed, rows)
+
+
+def _observed(check: Check, found: dict[str, Any]) -> str:
+    if "unexpected_count" in found:
+        looked_at = found["element_count"] - found["missing_count"]
+        share = found["unexpected_percent"] or 0.0
+        return f"{found['unexpected_count']} of {looked_at} rows ({share:.3g} %)"
+    if "partial_missing_list" in found or check.kind == "ExpectColumnDistinctValuesToContainSet":
+        missing = found.get("partial_missing_list") or ()
+        return f"without {shorten(', '.join(map(str, missing)), 100)}" if missing else "all there"
+    observed = found.get("observed_value")
+    match observed:
+        case list():
+            return shorten(", ".join(sorted(name.removeprefix(COLUMN) for name in observed if COLUMN in name)), 100)
+        case float() | np.floating():
+            return f"{observed:.3g}"
+    return str(observed)
