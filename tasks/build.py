@@ -47,7 +47,7 @@ def snapshot(store: Store, sources: Sequence[Table], spec: DataSpec, sealed: Sea
 
     def make(folder: Path) -> Snapshot:
         tables = [read_table(Path(source.uri), source.digest) for source in sources]
-        table, waiting = assemble(tables, spec, sealed)
+        table, waiting = assemble(tables, spec, sealed, store.memory("similarity"))
         digest = write_table(table, folder / "snapshot.parquet")
         splits = values(table, "split")
         train = {target for target, split in zip(values(table, "target"), splits, strict=True) if split == "train"}
@@ -75,7 +75,7 @@ def clean_rows(
     """
 
     def make(folder: Path) -> Table:
-        done = clean(read_split(snapshot, "train"), steps, store.memory("clean"), max_removed)
+        done = clean(read_split(snapshot, "train"), steps, store.memory, max_removed)
         digest = write_table(done.table, folder / "rows.parquet")
         write_table(done.removed, folder / "removed.parquet")
         uri, removed = str(folder / "rows.parquet"), str(folder / "removed.parquet")

@@ -33,6 +33,7 @@ PERSONAL = ("data/cleaning/scrub.py", "data/cleaning/pii.py", "data/cleaning/pho
 CHECKING = ["data/checking", "data/cleaning/language.py", *SIMILARITY, *PERSONAL]
 CODE = {  # the code that decides what a stage makes; a change of it changes the stage's keys
     "collect": ["data/reading", "data/rows.py", "data/snapshot.py"],
+    "similarity": [*SIMILARITY],
     "snapshot": [
         *("data/split.py", "data/units.py", "data/drawing.py", "data/assemble.py", "data/snapshot.py"),
         *SIMILARITY,

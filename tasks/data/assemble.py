@@ -6,6 +6,7 @@ them stays in train. Stores nothing.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.data.golden import Sealed
@@ -19,8 +20,12 @@ if TYPE_CHECKING:
     from tasks.specs import DataSpec
 
 
-def assemble(tables: "Sequence[pa.Table]", spec: "DataSpec", sealed: Sealed) -> "tuple[pa.Table, int]":
+def assemble(
+    tables: "Sequence[pa.Table]", spec: "DataSpec", sealed: Sealed, memory: Path | None = None
+) -> "tuple[pa.Table, int]":
     """Return the rows of all tables with their splits, and how many more were drawn for golden and wait.
+
+    `memory` is a folder that keeps the texts' sketches for later snapshots.
 
     Raises:
         LeakageError: rows leak and the spec says to refuse.
@@ -29,15 +34,15 @@ def assemble(tables: "Sequence[pa.Table]", spec: "DataSpec", sealed: Sealed) -> 
     shares, ids = spec.split, frozenset(sealed.ids)
     drawn = assign_splits(
         tables[0], valid=shares.valid, select=shares.select, golden=shares.golden, seed=shares.seed, by=shares.by,
-        sealed=ids, out_of_scope=spec.out_of_scope,
+        sealed=ids, out_of_scope=spec.out_of_scope, memory=memory,
     )  # fmt: skip
-    parts = [check_leakage(drawn, spec.leakage)[0]]
+    parts = [check_leakage(drawn, spec.leakage, memory=memory)[0]]
     placed = find_placed(parts[0])
     parts += [draw_feedback(rows, spec, placed, ids) for rows in tables[1:]]
     table = make_snapshot_table(parts, labelled=True, out_of_scope=spec.out_of_scope)
     if len(parts) == 1:
         return table, 0
-    table, _ = check_leakage(table, "drop")
+    table, _ = check_leakage(table, "drop", memory=memory)
     waiting = frozenset() if sealed.admit else find_waiting(parts[1:], ids)
     table = keep(table, [row_id not in waiting for row_id in values(table, "id")]) if waiting else table
     return table, len(waiting)

@@ -13,6 +13,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tasks.data.cleaning.scrub import scrub_text
@@ -42,13 +43,15 @@ def assign_splits(
     by: Literal["hash", "time"] = "hash",
     sealed: AbstractSet[str] = frozenset(),
     out_of_scope: str = "",
+    memory: Path | None = None,
 ) -> "pa.Table":
     """Return the table with every row's `split` named: train, valid, select or golden.
 
     Named evaluation splits stay as they are; each one that is missing gets its share of the unnamed and train rows.
     With `labelled`, shares hold within each target (up to one unit) and each target keeps a training row; without,
     over all rows. `by="time"` gives each missing set the newest rows instead (`drawing.draw_by_time`). Rows whose id
-    is `sealed` are golden, and all of their unit is, where golden is drawn at all.
+    is `sealed` are golden, and all of their unit is, where golden is drawn at all. `memory` is a folder that keeps the
+    texts' sketches.
 
     Raises:
         DataError: the shares leave nothing for train, one group has most rows or, by time, a row has no time, the times
@@ -63,7 +66,8 @@ def assign_splits(
     if not shares:
         return with_values(table, "split", [split or "train" for split in splits])
     strata = _take(table, "target", pool) if labelled else [""] * len(pool)
-    drawn = _draw(table, pool, strata, shares, seed, by, sealed if "golden" in shares else frozenset())
+    drawn = _draw(table, pool, strata, shares, seed, by, sealed if "golden" in shares else frozenset(),
+                  memory)  # fmt: skip
     for row, split in zip(pool, drawn, strict=True):
         splits[row] = split
     if by == "time" and labelled:
@@ -74,11 +78,11 @@ def assign_splits(
 
 def _draw(
     table: "pa.Table", pool: Sequence[int], strata: Sequence[str], shares: Mapping[str, float], seed: int, by: str,
-    sealed: AbstractSet[str],
+    sealed: AbstractSet[str], memory: Path | None,
 ) -> list[str]:  # fmt: skip
     """Return a split for each row of the pool, drawn by units."""
     texts, groups = _take(table, "text", pool), _take(table, "group", pool)
-    units = join_units(near_duplicate_clusters(texts), groups)
+    units = join_units(near_duplicate_clusters(texts, memory=memory), groups)
     refuse_giant(units, texts, groups)
     ids = _take(table, "id", pool) if sealed else []
     kept = {unit for unit, row_id in zip(units, ids, strict=False) if row_id in sealed}
@@ -117,7 +121,7 @@ def assign_feedback_splits(
 
 
 def find_leaks(
-    train_texts: Sequence[str], golden_texts: Sequence[str], threshold: float = THRESHOLD
+    train_texts: Sequence[str], golden_texts: Sequence[str], threshold: float = THRESHOLD, memory: Path | None = None
 ) -> list[tuple[int, int]]:
     """Return (train index, golden index) of each training text that exactly or nearly repeats a golden one.
 
@@ -125,11 +129,13 @@ def find_leaks(
     """
     train = [index for index, text in enumerate(train_texts) if text.strip()]
     golden = [index for index, text in enumerate(golden_texts) if text.strip()]
-    found = find_similar([train_texts[i] for i in train], [golden_texts[i] for i in golden], threshold)
+    found = find_similar([train_texts[i] for i in train], [golden_texts[i] for i in golden], threshold, memory)
     return [(train[here], golden[there]) for here, there in found]
 
 
-def check_leakage(table: "pa.Table", policy: str, threshold: float = THRESHOLD) -> "tuple[pa.Table, int]":
+def check_leakage(
+    table: "pa.Table", policy: str, threshold: float = THRESHOLD, memory: Path | None = None
+) -> "tuple[pa.Table, int]":
     """Return the table without rows that repeat a row of a better guarded split or share its group, and their number.
 
     Golden is guarded from all others, select from valid and train, valid from train. The guarded row always stays.
@@ -138,7 +144,7 @@ def check_leakage(table: "pa.Table", policy: str, threshold: float = THRESHOLD) 
         LeakageError: there are such rows and the policy is "refuse", not "drop".
     """
     splits = values(table, "split")
-    repeats = _find_repeats(splits, values(table, "text"), threshold)
+    repeats = _find_repeats(splits, values(table, "text"), threshold, memory)
     shared = _find_shared_groups(splits, _take(table, "group", range(len(splits))))
     leaks = {**shared, **repeats}
     if not leaks:
@@ -150,13 +156,13 @@ def check_leakage(table: "pa.Table", policy: str, threshold: float = THRESHOLD) 
     return keep(table, [row not in leaks for row in range(table.num_rows)]), len(leaks)
 
 
-def _find_repeats(splits: Sequence[str], texts: Sequence[str], threshold: float) -> dict[int, int]:
+def _find_repeats(splits: Sequence[str], texts: Sequence[str], threshold: float, memory: Path | None) -> dict[int, int]:
     """Return the rows that repeat a text of a better guarded split, each with such a row."""
     leaks: dict[int, int] = {}
     for level, split in enumerate((*_GUARDED[1:], "train"), start=1):
         lower = [row for row, name in enumerate(splits) if name == split]
         upper = [row for row, name in enumerate(splits) if name in _GUARDED[:level]]
-        found = find_leaks([texts[row] for row in lower], [texts[row] for row in upper], threshold)
+        found = find_leaks([texts[row] for row in lower], [texts[row] for row in upper], threshold, memory)
         leaks.update({lower[here]: upper[there] for here, there in found})
     return leaks
 

@@ -75,8 +75,8 @@ def test_processes_make_what_one_makes(monkeypatch: pytest.MonkeyPatch, tmp_path
     steps = [Normalise(), DropEmpty(), Filter(min_words=2), Scrub()]
     alone = clean(table, steps)
     monkeypatch.setattr(text_pass, "PARALLEL_FROM", 1)
-    together = clean(table, steps, tmp_path)
+    together = clean(table, steps, tmp_path.joinpath)
     assert together.table.equals(alone.table)
     assert (together.reports, together.removed) == (alone.reports, alone.removed)
     monkeypatch.setattr(text_pass, "_run_parallel", None)  # not needed any more: all is remembered
-    assert clean(table, steps, tmp_path).table.equals(alone.table)
+    assert clean(table, steps, tmp_path.joinpath).table.equals(alone.table)

@@ -9,13 +9,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.data.cleaning.effects import Effect, effect_of, removals, remove
+from tasks.data.cleaning.effects import Effect, Memory, effect_of, removals, remove
 from tasks.data.cleaning.row_steps import Looked, look, reads_one_text, run_steps
 from tasks.data.rows import values
 from tasks.data.similarity import text_key
@@ -59,11 +58,11 @@ class Cleaned(NamedTuple):
 
 
 def clean(
-    table: "pa.Table", steps: Sequence[Any], memory: Path | None = None, max_removed: float = MAX_REMOVED_SHARE
+    table: "pa.Table", steps: Sequence[Any], memory: Memory | None = None, max_removed: float = MAX_REMOVED_SHARE
 ) -> Cleaned:
     """Return the table with its training rows cleaned by the steps in order, and what each step did.
 
-    Evaluation rows come after the training rows, unchanged. `memory` is a folder that keeps what single texts came to.
+    Evaluation rows come after the training rows, unchanged. `memory` gives folders that keep what single texts came to.
 
     Raises:
         DataError: a step would remove more than the share `max_removed` of the training rows, or there are none.
@@ -113,7 +112,7 @@ def _drop_empty(step: DropEmpty, texts: Sequence[str]) -> Looked:
 
 
 @effect_of.register(Conflicts)
-def _resolve_conflicts(step: Conflicts, table: "pa.Table", memory: Path | None = None) -> Effect:
+def _resolve_conflicts(step: Conflicts, table: "pa.Table", memory: Memory | None = None) -> Effect:
     keys, targets = [text_key(text) for text in values(table, "text")], values(table, "target")
     votes: dict[str, Counter[str]] = defaultdict(Counter)
     for key, target in zip(keys, targets, strict=True):

@@ -4,13 +4,12 @@ How texts are compared is in `tasks.data.similarity`; duplicates between splits 
 """
 
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.data.cleaning.effects import Effect, effect_of, remove
+from tasks.data.cleaning.effects import Effect, Memory, effect_of, remove
 from tasks.data.rows import values
 from tasks.data.shingles import number_keys
 from tasks.data.similarity import near_duplicate_clusters
@@ -39,16 +38,17 @@ class NearDuplicates:
 
 
 @effect_of.register(ExactDuplicates)
-def _drop_exact(step: ExactDuplicates, table: "pa.Table", memory: Path | None = None) -> Effect:
+def _drop_exact(step: ExactDuplicates, table: "pa.Table", memory: Memory | None = None) -> Effect:
     numbers, _ = number_keys(table.column("text"))
     return _keep_one(step.kind, table, numbers, EXACT)
 
 
 @effect_of.register(NearDuplicates)
-def _drop_near(step: NearDuplicates, table: "pa.Table", memory: Path | None = None) -> Effect:
+def _drop_near(step: NearDuplicates, table: "pa.Table", memory: Memory | None = None) -> Effect:
     import numpy as np
 
-    clusters = near_duplicate_clusters(table.column("text"), step.threshold, memory)
+    folder = memory("similarity") if memory else None
+    clusters = near_duplicate_clusters(table.column("text"), step.threshold, folder)
     return _keep_one(step.kind, table, np.array(clusters, np.int64), NEAR)
 
 

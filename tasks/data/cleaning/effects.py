@@ -4,7 +4,7 @@ The steps themselves are in files of their own; they are dispatched here by the 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import singledispatch
 from itertools import islice
 from pathlib import Path
@@ -22,6 +22,9 @@ MAX_EXAMPLES = 10
 REMOVED = ("step", "id", "reason", "duplicate_of")  # columns of what a step removed
 
 
+Memory = Callable[[str], Path]  # from what is kept (clean, similarity) to its folder
+
+
 class Effect(NamedTuple):
     """The rows after a step, its report, and what it removed: a table of the columns `REMOVED`."""
 
@@ -31,10 +34,10 @@ class Effect(NamedTuple):
 
 
 @singledispatch
-def effect_of(step: Any, table: "pa.Table", memory: Path | None = None) -> Effect:
+def effect_of(step: Any, table: "pa.Table", memory: Memory | None = None) -> Effect:
     """Return what one cleaning step does to the rows. A new step that reads several rows registers its function here.
 
-    `memory` is a folder in which a step may keep what single texts come to, for later runs.
+    `memory` gives folders in which a step may keep what single texts come to, for later runs.
     """
     raise TypeError(f"no cleaning step is registered for {type(step).__name__}")
 

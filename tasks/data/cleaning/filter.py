@@ -8,13 +8,12 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import chain, zip_longest
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from tasks.data.cleaning.effects import Effect, effect_of, make_report, removals
+from tasks.data.cleaning.effects import Effect, Memory, effect_of, make_report, removals
 from tasks.data.cleaning.language import LANGUAGES, UNSURE, count_words, tell_languages
 from tasks.data.cleaning.row_steps import Looked, look, reads_one_text
 from tasks.data.cleaning.scrub import scrub_text
@@ -79,7 +78,7 @@ def _look(step: Filter, texts: Sequence[str]) -> Looked:
 
 
 @effect_of.register(Filter)
-def _filter(step: Filter, table: "pa.Table", memory: Path | None = None) -> Effect:
+def _filter(step: Filter, table: "pa.Table", memory: Memory | None = None) -> Effect:
     old = values(table, "text")
     new, reasons = filter_texts(step, old)
     left = keep(with_values(table, "text", new), [not reason for reason in reasons])

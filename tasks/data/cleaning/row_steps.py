@@ -14,7 +14,7 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.data.cleaning.effects import MAX_EXAMPLES, Effect, make_report, removals, show_change
+from tasks.data.cleaning.effects import MAX_EXAMPLES, Effect, Memory, make_report, removals, show_change
 from tasks.data.cleaning.scrub import scrub_text
 from tasks.data.rows import shorten
 from tasks.data.text_pass import as_array, map_texts
@@ -39,7 +39,7 @@ def reads_one_text(step: Any) -> bool:
     return look.dispatch(type(step)) is not look.dispatch(object)
 
 
-def run_steps(steps: Sequence[Any], table: "pa.Table", memory: Path | None = None) -> list[Effect]:
+def run_steps(steps: Sequence[Any], table: "pa.Table", memory: Memory | None = None) -> list[Effect]:
     """Return the effect of each of the steps, which all look at one text at a time.
 
     Only the last effect's table is there to go on with: the others hold no rows.
@@ -74,11 +74,11 @@ def _schema() -> "pa.Schema":
                       ("changed", pa.int64())])  # fmt: skip
 
 
-def _folder(steps: Sequence[Any], memory: Path | None) -> Path | None:
+def _folder(steps: Sequence[Any], memory: Memory | None) -> Path | None:
     if memory is None:
         return None
     named = json.dumps([asdict(step) for step in steps], sort_keys=True)
-    return memory / f"clean-{hashlib.sha256(named.encode()).hexdigest()[:24]}"
+    return memory("clean") / hashlib.sha256(named.encode()).hexdigest()[:24]
 
 
 def _run_chain(steps: Sequence[Any], texts: list[str]) -> Mapping[str, Any]:

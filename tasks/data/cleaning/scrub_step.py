@@ -1,13 +1,12 @@
 """The cleaning step that replaces personal data in training rows: what `scrub` finds, and names where asked."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.data.cleaning.effects import Effect, effect_of, rewrite
+from tasks.data.cleaning.effects import Effect, Memory, effect_of, rewrite
 from tasks.data.cleaning.names import replace_names
 from tasks.data.cleaning.row_steps import Looked, look, reads_one_text
 from tasks.data.cleaning.scrub import scrub_text
@@ -48,6 +47,6 @@ def _look(step: Scrub, texts: Sequence[str]) -> Looked:
 
 
 @effect_of.register(Scrub)
-def _scrub(step: Scrub, table: "pa.Table", memory: Path | None = None) -> Effect:
+def _scrub(step: Scrub, table: "pa.Table", memory: Memory | None = None) -> Effect:
     plain = [scrub_text(text) for text in values(table, "text")]
     return rewrite(step.kind, table, replace_names(plain, step.names, step.name_labels, step.name_score))
