@@ -58,10 +58,7 @@ def assign_splits(
             divide nothing, or a label stands only in rows newer than train.
     """
     splits = values(table, "split")
-    wanted, named = {"golden": golden, "select": select, "valid": valid}, set(splits)
-    shares = {name: share for name, share in wanted.items() if name not in named}
-    if sum(shares.values()) >= 1:
-        raise DataError(f"the shares of {', '.join(shares)} sum to 1 or more and leave nothing for train: lower them")
+    shares = _missing({"golden": golden, "select": select, "valid": valid}, splits)
     pool = [row for row, split in enumerate(splits) if split in ("", "train")]
     if not shares:
         return with_values(table, "split", [split or "train" for split in splits])
@@ -74,6 +71,15 @@ def assign_splits(
         _refuse_untaught(drawn, strata, _take(table, "time", pool), out_of_scope)
     log.info("split: %s", dict(Counter(splits)))
     return with_values(table, "split", splits)
+
+
+def _missing(wanted: Mapping[str, float], splits: Sequence[str]) -> dict[str, float]:
+    """Return the shares of the evaluation sets that no row names."""
+    named = set(splits)
+    shares = {name: share for name, share in wanted.items() if name not in named}
+    if sum(shares.values()) >= 1:
+        raise DataError(f"the shares of {', '.join(shares)} sum to 1 or more and leave nothing for train: lower them")
+    return shares
 
 
 def _draw(
