@@ -16,7 +16,6 @@ from tasks.data.rows import make_rows
 
 LABELS = 50
 NEAR, EXACT, CONFLICT, PII, MARKUP, SHORT = 0.08, 0.02, 0.01, 0.05, 0.03, 0.01  # shares of all rows
-GOLDEN = 0.01
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,6 @@ def make_million(count: int, seed: int = 7) -> Planted:
     while len(rows) < count:
         rows.append((f"r{len(rows)}", "".join(rng.choices(string.ascii_lowercase, k=3)), labels[0]))
     rng.shuffle(rows)
-    golden = int(count * GOLDEN)
     ids, shown, targets = zip(*rows, strict=True)
     return Planted(
         make_rows(
@@ -59,7 +57,7 @@ def make_million(count: int, seed: int = 7) -> Planted:
                 "id": ids,
                 "text": shown,
                 "target": targets,
-                "split": ["train"] * (count - golden) + ["golden"] * golden,
+                "split": [""] * count,
                 "source": ["file:million.csv"] * count,
                 "line": [str(number) for number in range(2, count + 2)],
             }
