@@ -18,9 +18,12 @@ from tasks.data.augmentation.paraphrase import Paraphrase
 from tasks.data.augmentation.rebalance import Rebalance
 from tasks.data.augmentation.slots import SwapSlots
 from tasks.data.checking.validate import ValidateSpec
-from tasks.data.cleaning.clean import Conflicts, DropEmpty, Normalise, Scrub
+from tasks.data.cleaning.clean import DropEmpty, Normalise, Scrub
+from tasks.data.cleaning.conflicts import Conflicts
 from tasks.data.cleaning.dedup import ExactDuplicates, NearDuplicates
 from tasks.data.cleaning.filter import Filter
+from tasks.data.cleaning.label_errors import LabelErrors
+from tasks.data.cleaning.outliers import Outliers
 from tasks.data.reading.sources import FileSource, HubSource, SqlSource
 from tasks.measure.quality.metrics import check_metric
 from tasks.train.finetune import FineTune
@@ -33,7 +36,7 @@ def _by_name(value: Any) -> Any:
 
 CleanStep = Annotated[
     Annotated[
-        Normalise | DropEmpty | Filter | Scrub | ExactDuplicates | NearDuplicates | Conflicts,
+        Normalise | DropEmpty | Filter | Scrub | ExactDuplicates | NearDuplicates | Conflicts | LabelErrors | Outliers,
         Field(discriminator="kind"),
     ],
     BeforeValidator(_by_name),

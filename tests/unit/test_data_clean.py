@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.data.cleaning.clean import Conflicts, DropEmpty, Normalise, Scrub, apply, clean, normalise_text
+from tasks.data.cleaning.clean import DropEmpty, Normalise, Scrub, apply, clean, normalise_text
+from tasks.data.cleaning.conflicts import Conflicts
 from tasks.data.cleaning.dedup import ExactDuplicates, NearDuplicates
 from tasks.data.cleaning.filter import Filter
 from tasks.data.rows import mend_text, values

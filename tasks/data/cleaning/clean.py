@@ -1,13 +1,12 @@
 """Cleaning: named steps, each a pure function on a table of rows that says what it changed and removed.
 
 Only training rows are cleaned; evaluation rows pass through as they came, since production text is not cleaned either.
-Steps against duplicates are in `dedup`, the one against unfit rows is in `filter`. Nothing here
-learns from data or judges a label by its text.
+Steps against duplicates are in `dedup`, those against contradicting labels in `conflicts`, the one against unfit rows in
+`filter`. Nothing here learns from data; the steps that do are `label_errors` and `outliers`.
 """
 
 import logging
 import re
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from functools import singledispatch
 from itertools import islice
@@ -18,7 +17,6 @@ from pydantic.dataclasses import dataclass
 
 from tasks.data.cleaning.scrub import scrub_text
 from tasks.data.rows import keep, shorten, training_mask, values, with_values
-from tasks.data.similarity import text_key
 from tasks.errors import DataError
 
 if TYPE_CHECKING:
@@ -61,17 +59,6 @@ class Scrub:
     """Replace personal data with `<EMAIL>`, `<PHONE>`, `<IBAN>`, `<CARD>`, `<IP>`, secret URLs with `<URL>`."""
 
     kind: Literal["scrub"] = "scrub"
-
-
-@dataclass(frozen=True, config={"extra": "forbid"})
-class Conflicts:
-    """Where one text has several targets: keep the rows of the `majority` (a tie drops all), or `drop` all of its rows.
-
-    To be listed before the steps against duplicates, which leave one row of each text.
-    """
-
-    kind: Literal["conflicts"] = "conflicts"
-    policy: Literal["majority", "drop"] = "majority"
 
 
 def clean(table: "pa.Table", steps: Sequence[Any]) -> "tuple[pa.Table, list[StepReport]]":
@@ -117,24 +104,6 @@ def _scrub(step: Scrub, table: "pa.Table") -> "tuple[pa.Table, StepReport]":
 @apply.register(DropEmpty)
 def _drop_empty(step: DropEmpty, table: "pa.Table") -> "tuple[pa.Table, StepReport]":
     return remove(step.kind, table, [len(text.strip()) >= step.min_chars for text in values(table, "text")])
-
-
-@apply.register(Conflicts)
-def _resolve_conflicts(step: Conflicts, table: "pa.Table") -> "tuple[pa.Table, StepReport]":
-    keys, targets = [text_key(text) for text in values(table, "text")], values(table, "target")
-    votes: dict[str, Counter[str]] = defaultdict(Counter)
-    for key, target in zip(keys, targets, strict=True):
-        votes[key][target] += 1
-    winners = {key: _winner(counts, step.policy) for key, counts in votes.items()}
-    return remove(step.kind, table, [winners[key] == target for key, target in zip(keys, targets, strict=True)])
-
-
-def _winner(counts: Counter[str], policy: str) -> str | None:
-    """Return the target that the rows of one text may keep; None where all of them go."""
-    ranked = counts.most_common(2)
-    if len(ranked) > 1 and (policy == "drop" or ranked[0][1] == ranked[1][1]):
-        return None
-    return ranked[0][0]
 
 
 def normalise_text(text: str, *, html: bool = True) -> str:

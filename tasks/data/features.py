@@ -1,0 +1,53 @@
+"""Texts as vectors for the steps that judge rows: sentence embeddings, or n-grams where no encoder should be loaded.
+
+Judges nothing itself.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+
+from tasks.data.embeddings import embed_texts
+
+Features = Literal["embeddings", "ngrams"]
+Encoder = Callable[[Sequence[str]], np.ndarray]
+
+CHUNK = 50_000  # texts encoded at a time: 77 MB of vectors of width 384
+_HASHED = 2**18
+_WIDTH = 256
+_SEED = 7
+
+
+def make_encoder(features: Features, base: str, texts: Sequence[str]) -> Encoder:
+    """Return the function from texts to vectors [texts, width] of length 1 in float32.
+
+    `embeddings` are the base encoder's and know meanings; `ngrams` are the principal directions (latent semantic
+    analysis) of the TF-IDF weights of words, pairs of words and groups of 2 to 4 letters in `texts`.
+
+    Raises:
+        ModelError: nothing loads under the name of the base.
+    """
+    if features == "embeddings":
+        return lambda batch: embed_texts(batch, base)
+    return _fit_ngrams(texts)
+
+
+def _fit_ngrams(texts: Sequence[str]) -> Encoder:
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+    from sklearn.pipeline import make_pipeline, make_union
+    from sklearn.preprocessing import normalize
+
+    words = HashingVectorizer(ngram_range=(1, 2), n_features=_HASHED, dtype=np.float32, alternate_sign=False)
+    letters = HashingVectorizer(analyzer="char_wb", ngram_range=(2, 4), n_features=_HASHED, dtype=np.float32,
+                                alternate_sign=False)  # fmt: skip
+    weights = make_pipeline(make_union(words, letters), TfidfTransformer(sublinear_tf=True))
+    found = weights.fit_transform(texts)
+    reduce = TruncatedSVD(min(_WIDTH, max(1, len(texts) - 1)), random_state=_SEED).fit(found)
+
+    def encode(batch: Sequence[str]) -> np.ndarray:
+        vectors: np.ndarray = normalize(reduce.transform(weights.transform(batch))).astype(np.float32)
+        return vectors
+
+    return encode
