@@ -31,7 +31,8 @@ FULL_DISK = (os.strerror(errno.ENOSPC), "disk is full")  # what Rust, C++ and SQ
 CODE = {  # the code that decides what a stage makes; a change of it changes the stage's keys
     "snapshot": ["data/split.py", "data/snapshot.py", "data/similarity.py"],
     "check": ["data/checking", "data/similarity.py", "data/cleaning/scrub.py", "data/cleaning/pii.py"],
-    "clean": ["data/cleaning", "data/similarity.py"],
+    "clean": ["data/cleaning", "data/similarity.py", "data/features.py", "data/embeddings.py"],
+    "suspects": ["data/cleaning", "data/similarity.py", "data/features.py", "data/embeddings.py"],
     "augment": ["data/augmentation", "data/cleaning/scrub.py", "data/cleaning/pii.py", "data/similarity.py"],
     "fit": ["train"],
     "compress": ["compress"],

@@ -33,6 +33,24 @@ def make_encoder(features: Features, base: str, texts: Sequence[str]) -> Encoder
     return _fit_ngrams(texts)
 
 
+def remember(encode: Encoder, texts: Sequence[str], vectors: np.ndarray) -> Encoder:
+    """Return the encoder with the vectors [texts, width] of these texts known, so that only others are encoded."""
+    places = {text: place for place, text in enumerate(texts)}
+
+    def recall(batch: Sequence[str]) -> np.ndarray:
+        new = [text for text in batch if text not in places]
+        if new:
+            found = np.empty((len(batch), vectors.shape[1]), np.float32)
+            mask = np.array([text in places for text in batch])
+            found[mask] = vectors[[places[text] for text in batch if text in places]]
+            found[~mask] = encode(new)
+            return found
+        known: np.ndarray = vectors[[places[text] for text in batch]]
+        return known
+
+    return recall
+
+
 def _fit_ngrams(texts: Sequence[str]) -> Encoder:
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer

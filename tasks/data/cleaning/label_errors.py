@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass
 from tasks.data.cleaning.clean import apply, make_report
 from tasks.data.cleaning.confident import Judgement, Model, chunks, hash_share, judge, learn
 from tasks.data.cleaning.scrub import scrub_text
-from tasks.data.features import Encoder, Features, make_encoder
+from tasks.data.features import Encoder, Features, make_encoder, remember
 from tasks.data.rows import keep, shorten, values, with_values
 from tasks.data.similarity import near_duplicate_clusters, text_key
 from tasks.errors import DataError
@@ -173,7 +173,8 @@ def _learn(step: LabelErrors, texts: Sequence[str], targets: Sequence[str], clus
     folds = _folds(step, [clusters[row] for row in rows])
     known = np.array([numbers[targets[row]] for row in rows])
     vectors = np.concatenate([encode([chosen[row] for row in part]) for part in chunks(len(chosen))])
-    return _Learnt(learn(vectors, known, folds, len(labels), step.max_share), encode, labels)
+    model = learn(vectors, known, folds, len(labels), step.max_share)
+    return _Learnt(model, remember(encode, chosen, vectors), labels)
 
 
 def _draw(step: LabelErrors, texts: Sequence[str], clusters: Sequence[str]) -> list[int]:

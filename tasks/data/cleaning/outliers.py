@@ -18,7 +18,7 @@ from tasks.data.cleaning.clean import apply, make_report
 from tasks.data.cleaning.confident import chunks, hash_share
 from tasks.data.cleaning.label_errors import cluster_keys
 from tasks.data.cleaning.scrub import scrub_text
-from tasks.data.features import Features, make_encoder
+from tasks.data.features import Features, make_encoder, remember
 from tasks.data.rows import keep, shorten, values
 from tasks.train.base import EMBEDDED_BASE
 
@@ -80,6 +80,7 @@ def measure_distances(step: Outliers, texts: Sequence[str], targets: Sequence[st
         return np.full(len(texts), FARTHEST, np.float32)
     encode = make_encoder(step.features, step.base, [texts[row] for row in pool])
     known = encode([texts[row] for row in pool])  # [pool, width]
+    encode = remember(encode, [texts[row] for row in pool], known)
     names = {key: number for number, key in enumerate(sorted(set(clusters)))}
     own = np.array([names[key] for key in clusters])
     groups = _groups(step, targets, pool)
