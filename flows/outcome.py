@@ -27,6 +27,7 @@ from tasks.records import (
 )
 from tasks.specs import Recipe
 from tasks.store import CODE, code_digest
+from tasks.suspects import SuspectTable
 
 Result = Literal["baseline", "promoted", "review", "rejected", "inconclusive", "unchanged"]
 COLOURS: dict[Result, str] = {
@@ -64,6 +65,7 @@ class Outcome:
     paired: dict[str, Interval] = field(default_factory=dict)  # by how much the candidate is better, by metric
     cleaning: tuple[StepReport, ...] = ()
     checks: ValidationReport | None = None
+    suspects: SuspectTable | None = None  # golden rows whose label a person should look at, where labels are judged
     feedback_rows: int = 0
     drift: str = ""  # what the monitor saw when it asked for this iteration
     profile: Profile | None = None  # where the time of the model that was judged goes

@@ -15,6 +15,7 @@ from prefect.context import TaskRunContext
 from tasks import build
 from tasks.errors import UserError
 from tasks.store import Store, cache_key
+from tasks.suspects import find_golden_suspects
 from tasks.train.finetune import base_identity
 
 
@@ -58,6 +59,7 @@ collect = task(name="collect", retries=2, retry_delay_seconds=5, retry_condition
 collect_feedback = task(name="harvest")(build.collect_feedback)
 snapshot = _cached("snapshot")(build.snapshot)
 check = _cached("check")(build.check)
+suspects = _cached("suspects")(find_golden_suspects)
 clean_rows = _cached("clean")(build.clean_rows)
 augment_rows = _cached("augment")(build.augment_rows)
 fit = _cached("fit", timeout_seconds=24 * HOUR)(build.fit)

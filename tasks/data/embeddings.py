@@ -27,7 +27,7 @@ _CHUNK = 20_000  # texts tokenized at a time
 def embed_texts(texts: Sequence[str], base: str = EMBEDDED_BASE, *, max_tokens: int = MAX_TOKENS) -> np.ndarray:
     """Return the vectors [texts, width] of the texts in float32, each of length 1: the mean over a text's tokens.
 
-    A text is cut to `max_tokens`. As many threads work as PyTorch is set to; in bfloat16 where this processor multiplies
+    A text is cut to `max_tokens`. As many threads work as PyTorch is set to, in bfloat16 where the processor multiplies
     in it, which changes the cosine of two texts in the third decimal at most.
 
     Raises:

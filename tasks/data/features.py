@@ -14,7 +14,7 @@ Features = Literal["embeddings", "ngrams"]
 Encoder = Callable[[Sequence[str]], np.ndarray]
 
 CHUNK = 50_000  # texts encoded at a time: 77 MB of vectors of width 384
-_HASHED = 2**18
+_TERMS = 20_000  # of words and of letters each, the most frequent
 _WIDTH = 256
 _SEED = 7
 
@@ -53,16 +53,17 @@ def remember(encode: Encoder, texts: Sequence[str], vectors: np.ndarray) -> Enco
 
 def _fit_ngrams(texts: Sequence[str]) -> Encoder:
     from sklearn.decomposition import TruncatedSVD
-    from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
-    from sklearn.pipeline import make_pipeline, make_union
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.pipeline import make_union
     from sklearn.preprocessing import normalize
 
-    words = HashingVectorizer(ngram_range=(1, 2), n_features=_HASHED, dtype=np.float32, alternate_sign=False)
-    letters = HashingVectorizer(analyzer="char_wb", ngram_range=(2, 4), n_features=_HASHED, dtype=np.float32,
-                                alternate_sign=False)  # fmt: skip
-    weights = make_pipeline(make_union(words, letters), TfidfTransformer(sublinear_tf=True))
+    weights = make_union(*(
+        TfidfVectorizer(analyzer=unit, ngram_range=sizes, token_pattern=r"\S+" if unit == "word" else None,
+                        max_features=_TERMS, sublinear_tf=True, dtype=np.float32)
+        for unit, sizes in (("word", (1, 2)), ("char_wb", (2, 4)))
+    ))  # fmt: skip
     found = weights.fit_transform(texts)
-    reduce = TruncatedSVD(min(_WIDTH, max(1, len(texts) - 1)), random_state=_SEED).fit(found)
+    reduce = TruncatedSVD(min(_WIDTH, *found.shape), random_state=_SEED).fit(found)
 
     def encode(batch: Sequence[str]) -> np.ndarray:
         vectors: np.ndarray = normalize(reduce.transform(weights.transform(batch))).astype(np.float32)

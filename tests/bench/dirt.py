@@ -1,12 +1,13 @@
 """Dirt planted in clean rows by a seed, with the truth about it: what a cleaning recipe should find and mend.
 
-Wrong labels, near duplicates, personal data in sentences, and foreign or garbage rows. All planted text is made up here;
+Wrong labels, near duplicates, personal data in sentences, and foreign or garbage rows. All planted text is made up;
 numbers carry right checksums, addresses are of documentation ranges where there are such.
 """
 
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from tests.bench.dirt_text import BOILERPLATE, FOREIGN, PII_SENTENCES
 
@@ -131,7 +132,7 @@ def _card(rng: random.Random) -> str:
     doubled = [int(sign) * (2 if at % 2 == 0 else 1) for at, sign in enumerate(reversed(body))]
     number = body + str(-sum(digit - 9 if digit > 9 else digit for digit in doubled) % 10)
     cuts = (0, 4, 10, 15) if length == 15 else (0, 4, 8, 12, 16)
-    parts = [number[start:end] for start, end in zip(cuts, cuts[1:], strict=False)]
+    parts = [number[start:end] for start, end in pairwise(cuts)]
     return rng.choice(("", " ", "-")).join(parts)
 
 
@@ -143,8 +144,12 @@ def _ip(rng: random.Random) -> str:
 
 def _url(rng: random.Random) -> str:
     secret = "".join(rng.choice("0123456789abcdef") for _ in range(32))
-    forms = ("https://app.example.com/reset?token={}", "https://api.example.org/v1/me?api_key={}",
-             "http://login.example.net/callback?code=7&access_token={}", "https://user:{}@files.example.com/a")  # fmt: skip
+    forms = (
+        "https://app.example.com/reset?token={}",
+        "https://api.example.org/v1/me?api_key={}",
+        "http://login.example.net/callback?code=7&access_token={}",
+        "https://user:{}@files.example.com/a",
+    )
     return rng.choice(forms).format(secret)
 
 
@@ -168,7 +173,9 @@ def _foreign_of(rng: random.Random, codes: Sequence[str]) -> str:
 
 
 def _mash(rng: random.Random) -> str:
-    words = ["".join(rng.choice(rng.choice(MASHED)) for _ in range(rng.randint(3, 11))) for _ in range(rng.randint(2, 7))]
+    words = [
+        "".join(rng.choice(rng.choice(MASHED)) for _ in range(rng.randint(3, 11))) for _ in range(rng.randint(2, 7))
+    ]
     return " ".join(words)
 
 

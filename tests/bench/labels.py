@@ -78,7 +78,7 @@ def average_precision(wrong: np.ndarray, suspicion: np.ndarray) -> float:
 
 
 def _published_labels() -> dict[str, float]:
-    """Rank the rows of banking77_oos by how wrong their published label looks, and compare with in-sample confidence."""
+    """Rank the rows of banking77_oos by how wrong their published label looks; compare with in-sample confidence."""
     true = read_pairs("banking77_oos/train.csv", "text", "true_intent")
     published = read_pairs("banking77_oos/train.csv", "text", "published_intent")
     wrong = np.array([left != right for left, right in zip(true, published, strict=True)])

@@ -1,8 +1,8 @@
 """Cleaning: named steps, each a pure function on a table of rows that says what it changed and removed.
 
 Only training rows are cleaned; evaluation rows pass through as they came, since production text is not cleaned either.
-Steps against duplicates are in `dedup`, those against contradicting labels in `conflicts`, the one against unfit rows in
-`filter`. Nothing here learns from data; the steps that do are `label_errors` and `outliers`.
+Steps against duplicates are in `dedup`, against contradicting labels in `conflicts`, against unfit rows in `filter`.
+Nothing here learns from data; the steps that do are `label_errors` and `outliers`.
 """
 
 import logging

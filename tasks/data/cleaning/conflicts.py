@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Conflicts:
     """Where one text has several targets: keep the rows of the `majority`, of the `newest`, or `drop` all of its rows.
 
-    `newest` goes by the column that `data.time` names: the target of the latest row wins, by majority among rows of that
+    `newest` goes by the column that `data.time` names: the latest row's target wins, by majority among rows of that
     very time; an unknown time is the oldest. Where a majority is a tie all rows of the text go. To be listed before the
     steps against duplicates, which leave one row of each text.
     """

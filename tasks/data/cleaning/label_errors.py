@@ -1,7 +1,7 @@
 """The cleaning step against wrong labels, and the list of golden rows whose label a person should look at.
 
-A row is judged by a model that has seen neither it nor anything nearly like it (`tasks.data.cleaning.confident`), so that
-a wrongly labelled twin cannot vouch for it. Evaluation rows are listed, never touched.
+A row is judged by a model that has seen neither it nor anything nearly like it (`tasks.data.cleaning.confident`), so
+that a wrongly labelled twin cannot vouch for it. Evaluation rows are listed, never touched.
 """
 
 import logging
@@ -39,7 +39,7 @@ FREE_TEXT_SHARE = 0.5  # distinct targets among the rows, from which on targets 
 class LabelErrors:
     """Find training rows whose label looks wrong, by confident learning on probabilities out of fold.
 
-    `flag` only reports them, `relabel` gives those the suggested label of which the model is `sure` (a probability), and
+    `flag` only reports them, `relabel` gives those the suggested label of which the model is `sure` (a probability),
     `drop` removes them all. At most `max_share` (0 to 0.5) of the rows are flagged. A label is judged where at least
     `folds` (2 to 20) texts that are no near duplicates have it. More than `max_rows` rows are judged by a model learnt
     on so many of them, drawn by `seed`. `features` are sentence embeddings of `base`, or `ngrams` of letters and words.
