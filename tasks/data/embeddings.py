@@ -5,7 +5,7 @@ not reach the vectors.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,16 +27,17 @@ _CHUNK = 20_000  # texts tokenized at a time
 def embed_texts(texts: Sequence[str], base: str = EMBEDDED_BASE, *, max_tokens: int = MAX_TOKENS) -> np.ndarray:
     """Return the vectors [texts, width] of the texts in float32, each of length 1: the mean over a text's tokens.
 
-    A text is cut to `max_tokens`. As many threads work as PyTorch is set to, in bfloat16 where the processor multiplies
+    A text is cut to `max_tokens`, or what the base takes. As many threads work as PyTorch is set to, in bfloat16 where the processor multiplies
     in it, which changes the cosine of two texts in the third decimal at most.
 
     Raises:
         ModelError: nothing loads under the name of the base.
     """
-    from tasks.train.model import load_base  # loads torch
+    from tasks.train.model import load_base, longest_input  # loads torch
 
     unique = sorted(set(texts), key=lambda text: (len(text), text))
     model, tokenizer = load_base(base, 1, "mean", 0.0)
+    max_tokens = min(max_tokens, longest_input(model, tokenizer))
     encoder = _prepare(model.encoder)
     vectors = np.empty((len(unique), encoder.config.hidden_size), np.float32)
     for start in range(0, len(unique), _CHUNK):
@@ -63,20 +64,22 @@ def _embed(texts: Sequence[str], encoder: Any, tokenizer: "PreTrainedTokenizerBa
     order = sorted(range(len(texts)), key=lambda row: len(tokens[row]))
     found = np.empty((len(texts), encoder.config.hidden_size), np.float32)
     with torch.inference_mode():
-        while order:
-            size = _batch_size([len(tokens[row]) for row in order])
-            batch, order = order[:size], order[size:]
-            found[batch] = _pool(encoder, tokenizer.pad({"input_ids": [tokens[row] for row in batch]},
-                                                        return_tensors="pt"))  # fmt: skip
+        for batch in _batches(order, tokens):
+            padded = tokenizer.pad({"input_ids": [tokens[row] for row in batch]}, return_tensors="pt")
+            found[batch] = _pool(encoder, padded)
     return found
 
 
-def _batch_size(lengths: Sequence[int]) -> int:
-    """Return how many of the texts, ascending in length, fill a batch."""
-    for count, length in enumerate(lengths):
-        if (count + 1) * max(1, length) > _BATCH_TOKENS:
-            return max(1, count)
-    return len(lengths)
+def _batches(order: Sequence[int], tokens: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Yield the rows, ascending in length, in batches of bounded size, padding included."""
+    batch: list[int] = []
+    for row in order:
+        if batch and (len(batch) + 1) * len(tokens[row]) > _BATCH_TOKENS:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
 
 
 def _pool(encoder: Any, batch: "dict[str, torch.Tensor]") -> np.ndarray:

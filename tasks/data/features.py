@@ -63,7 +63,8 @@ def _fit_ngrams(texts: Sequence[str]) -> Encoder:
         for unit, sizes in (("word", (1, 2)), ("char_wb", (2, 4)))
     ))  # fmt: skip
     found = weights.fit_transform(texts)
-    reduce = TruncatedSVD(min(_WIDTH, *found.shape), random_state=_SEED).fit(found)
+    with np.errstate(divide="ignore", invalid="ignore"):  # texts that are all alike have no variance to explain
+        reduce = TruncatedSVD(min(_WIDTH, *found.shape), random_state=_SEED).fit(found)
 
     def encode(batch: Sequence[str]) -> np.ndarray:
         vectors: np.ndarray = normalize(reduce.transform(weights.transform(batch))).astype(np.float32)
