@@ -27,8 +27,9 @@ _CHUNK = 20_000  # texts tokenized at a time
 def embed_texts(texts: Sequence[str], base: str = EMBEDDED_BASE, *, max_tokens: int = MAX_TOKENS) -> np.ndarray:
     """Return the vectors [texts, width] of the texts in float32, each of length 1: the mean over a text's tokens.
 
-    A text is cut to `max_tokens`, or what the base takes. As many threads work as PyTorch is set to, in bfloat16 where the processor multiplies
-    in it, which changes the cosine of two texts in the third decimal at most.
+    A text without a token, such as an empty one may be, is the zero vector; a long one is cut to `max_tokens`, or to
+    what the base takes. As many threads work as PyTorch is set to, in bfloat16 where the processor multiplies in it,
+    which changes the cosine of two texts in the third decimal at most.
 
     Raises:
         ModelError: nothing loads under the name of the base.
@@ -61,8 +62,8 @@ def _embed(texts: Sequence[str], encoder: Any, tokenizer: "PreTrainedTokenizerBa
     import torch
 
     tokens: list[list[int]] = tokenizer(list(texts), truncation=True, max_length=max_tokens)["input_ids"]
-    order = sorted(range(len(texts)), key=lambda row: len(tokens[row]))
-    found = np.empty((len(texts), encoder.config.hidden_size), np.float32)
+    order = sorted((row for row, known in enumerate(tokens) if known), key=lambda row: len(tokens[row]))
+    found = np.zeros((len(texts), encoder.config.hidden_size), np.float32)
     with torch.inference_mode():
         for batch in _batches(order, tokens):
             padded = tokenizer.pad({"input_ids": [tokens[row] for row in batch]}, return_tensors="pt")

@@ -5,12 +5,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from tasks.data.cleaning.clean import apply, clean
 from tasks.data.cleaning.confident import fit_discriminant, learn
+from tasks.data.cleaning.conflicts import Conflicts
 from tasks.data.cleaning.label_errors import LabelErrors, find_label_errors, list_suspects
+from tasks.data.cleaning.outliers import Outliers
 from tasks.data.rows import values
 from tasks.errors import DataError
+from tasks.specs import CleanStep
 from tests.unit.data_rows import rows
 
 THEMES = {
@@ -170,3 +174,14 @@ def test_a_class_that_one_fold_holds_whole_is_not_judged_there() -> None:
     model = learn(vectors, np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 0, 1, 0, 0]), 3, 0.5)
     assert np.isneginf(model.folds[0].log_priors[2])
     assert np.isfinite(model.temperature)
+
+
+def test_the_spec_takes_the_steps_and_refuses_what_they_do_not_know() -> None:
+    adapter = TypeAdapter(CleanStep)
+    assert adapter.validate_python("label_errors") == LabelErrors()
+    assert adapter.validate_python({"kind": "outliers", "among": "all"}) == Outliers(among="all")
+    assert adapter.validate_python({"kind": "conflicts", "policy": "newest"}) == Conflicts(policy="newest")
+    for wrong in ({"kind": "label_errors", "action": "guess"}, {"kind": "label_errors", "folds": 1},
+                  {"kind": "outliers", "share": 0.9}, {"kind": "conflicts", "policy": "oldest"}):  # fmt: skip
+        with pytest.raises(ValidationError):
+            adapter.validate_python(wrong)
