@@ -28,9 +28,10 @@ from tasks.errors import RatchetError
 from tasks.measure.profiling.profile import Profile
 from tasks.measure.quality.scores import check_costs, with_scores
 from tasks.progress import collect_seconds, timed
-from tasks.records import Scorecard, Verdict, to_json
+from tasks.records import Scorecard, Snapshot, Verdict, to_json
 from tasks.registry import BASELINE, CHAMPION, VersionRecord
 from tasks.store import storage_named
+from tasks.suspects import SuspectTable, label_step
 
 
 @flow(name="iterate", flow_run_name="iterate-{trigger}", log_prints=False)
@@ -107,12 +108,23 @@ def see(project: Project, diary: Diary) -> Outcome:
         started_at=utc_now(),
         trigger=diary.trigger,
         checks=checks,
+        suspects=suspects(project, snapshot),
         feedback_rows=sum(source.rows for source in sources[1:]),
         feedback_check=feedback,
         drift=watch.report.reason if diary.trigger == "drift" and (watch := last_watch(project)) else "",
     )
     keep_sealed(project, snapshot, sources, standing)  # after the checks: bad rows are never sealed
     return outcome
+
+
+def suspects(project: Project, snapshot: Snapshot) -> SuspectTable | None:
+    """Return the golden rows whose label looks wrong, where the spec cleans labels."""
+    spec = project.spec
+    step = label_step([*spec.recipe.clean, *(step for lever in spec.levers for step in lever.clean or ())])
+    if step is None:
+        return None
+    found: SuspectTable = stages.suspects(project.store, snapshot, step)
+    return found
 
 
 def first(project: Project, diary: Diary, outcome: Outcome) -> Outcome:

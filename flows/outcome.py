@@ -28,6 +28,7 @@ from tasks.records import (
 )
 from tasks.specs import Recipe
 from tasks.store import CODE, code_digest
+from tasks.suspects import SuspectTable
 
 Result = Literal["baseline", "promoted", "review", "rejected", "inconclusive", "unchanged"]
 COLOURS: dict[Result, str] = {
@@ -67,6 +68,7 @@ class Outcome:
     cleaning: tuple[StepReport, ...] = ()
     removed_uri: str = ""  # Parquet: every row that cleaning removed, with its step and reason
     checks: ValidationReport | None = None
+    suspects: SuspectTable | None = None  # golden rows whose label a person should look at, where labels are judged
     feedback_rows: int = 0
     feedback_check: FeedbackCheck | None = None  # None where too little feedback was harvested
     drift: str = ""  # what the monitor saw when it asked for this iteration

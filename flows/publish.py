@@ -17,6 +17,7 @@ from flows.recipes import recipe_changes
 from flows.reports import comparison, describe_slices, describe_version, test_rows
 from tasks.data.snapshot import read_table
 from tasks.records import to_json
+from tasks.suspects import suspects_csv
 
 MAX_REMOVED = 100_000  # rows in the CSV; the Parquet file in the store has them all
 
@@ -29,6 +30,8 @@ def publish(project: Project, diary: Diary, outcome: Outcome) -> Outcome:
     rested = plan_iteration(project, project.spec.levers).rested
     write_report(outcome, history, path, rested, recipe_changes(project, outcome))
     figures = {f"figures/{name}.svg": text for name, text in figure_files(outcome, history).items()}
+    if outcome.suspects and outcome.suspects.rows:
+        figures["ratchet/golden_suspects.csv"] = suspects_csv(outcome.suspects)
     metrics = {
         f"{role}.{name}": value for role, card in outcome.cards.items() for name, value in card_metrics(card).items()
     }

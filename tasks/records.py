@@ -36,7 +36,7 @@ class StepReport:
     rows_out: int
     rows_changed: int
     examples: tuple[str, ...] = ()  # at most ten, PII already replaced
-    left_out: dict[str, int] = field(default_factory=dict)  # rows removed, or generated and not kept, by reason
+    left_out: dict[str, int] = field(default_factory=dict)  # rows left out, or flagged, by reason
     parameters: dict[str, Any] = field(default_factory=dict)  # of the step, as the recipe has them
 
 

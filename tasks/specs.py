@@ -22,10 +22,13 @@ from tasks.data.augmentation.rebalance import Rebalance
 from tasks.data.augmentation.slots import SwapSlots
 from tasks.data.augmentation.synonyms import Synonyms
 from tasks.data.checking.limits import ValidateSpec
-from tasks.data.cleaning.clean import Conflicts, DropEmpty
+from tasks.data.cleaning.clean import DropEmpty
+from tasks.data.cleaning.conflicts import Conflicts
 from tasks.data.cleaning.dedup import ExactDuplicates, NearDuplicates
 from tasks.data.cleaning.filter import Filter
+from tasks.data.cleaning.label_errors import LabelErrors
 from tasks.data.cleaning.normalise import Normalise
+from tasks.data.cleaning.outliers import Outliers
 from tasks.data.cleaning.scrub_step import Scrub
 from tasks.data.reading.sources import FileSource, HubSource, SqlSource
 from tasks.measure.quality.metrics import check_metric
@@ -48,7 +51,7 @@ def _method_by_name(value: Any) -> Any:
 
 CleanStep = Annotated[
     Annotated[
-        Normalise | DropEmpty | Filter | Scrub | ExactDuplicates | NearDuplicates | Conflicts,
+        Normalise | DropEmpty | Filter | Scrub | ExactDuplicates | NearDuplicates | Conflicts | LabelErrors | Outliers,
         Field(discriminator="kind"),
     ],
     BeforeValidator(_by_name),

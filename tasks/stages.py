@@ -17,6 +17,7 @@ from tasks import build, guard, measurements
 from tasks import collect as collecting
 from tasks.errors import UserError
 from tasks.store import Store, cache_key
+from tasks.suspects import find_golden_suspects
 from tasks.train.finetune import base_identity
 
 
@@ -65,6 +66,7 @@ collect_feedback = task(name="harvest")(collecting.collect_feedback)
 snapshot = _cached("snapshot")(build.snapshot)
 check = _cached("check")(guard.check)
 check_feedback = _cached("check_feedback")(guard.check_feedback)
+suspects = _cached("suspects")(find_golden_suspects)
 clean_rows = _cached("clean")(build.clean_rows)
 augment_rows = _cached("augment", timeout_seconds=24 * HOUR)(build.augment_rows)
 fit = _cached("fit", timeout_seconds=24 * HOUR)(build.fit)

@@ -31,6 +31,7 @@ FULL_DISK = (os.strerror(errno.ENOSPC), "disk is full")  # what Rust, C++ and SQ
 SIMILARITY = ("data/similarity.py", "data/shingles.py")
 PERSONAL = ("data/cleaning/scrub.py", "data/cleaning/pii.py", "data/cleaning/phones.py")
 CHECKING = ["data/checking", "data/cleaning/language.py", *SIMILARITY, *PERSONAL]
+CLEANING = ["data/cleaning", "data/features.py", "data/embeddings.py", *SIMILARITY]
 CODE = {  # the code that decides what a stage makes; a change of it changes the stage's keys
     "collect": ["data/reading", "data/rows.py", "data/snapshot.py"],
     "similarity": [*SIMILARITY],
@@ -39,7 +40,7 @@ CODE = {  # the code that decides what a stage makes; a change of it changes the
         *SIMILARITY,
     ],
     **dict.fromkeys(("describe", "check", "check_feedback"), CHECKING),
-    "clean": ["data/cleaning", *SIMILARITY],
+    **dict.fromkeys(("clean", "suspects"), CLEANING),
     "augment": ["data/augmentation", *PERSONAL, *SIMILARITY, "../serving/predictors.py"],
     "fit": ["train"],
     "compress": ["compress"],

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pyarrow as pa
@@ -20,7 +21,7 @@ import pyarrow as pa
 from tasks import build, guard
 from tasks.data.checking.suite import derive_suite
 from tasks.data.checking.validate import refuse
-from tasks.data.cleaning.clean import Conflicts
+from tasks.data.cleaning.conflicts import Conflicts
 from tasks.data.cleaning.dedup import ExactDuplicates, NearDuplicates
 from tasks.data.cleaning.filter import Filter
 from tasks.data.cleaning.normalise import Normalise
@@ -30,10 +31,10 @@ from tasks.data.rows import values
 from tasks.data.similarity import near_duplicate_clusters, text_key
 from tasks.data.snapshot import read_table, write_table
 from tasks.measure.quality.scores import read_split
-from tasks.records import Snapshot, Table
+from tasks.records import Snapshot, Table, from_json, to_json
 from tasks.specs import DataSpec, SplitSpec
 from tasks.store import Store
-from tests.bench.million import make_million
+from tests.bench.million import Planted, make_million
 
 ROWS = 1_000_000
 THRESHOLD = 0.8
@@ -50,22 +51,36 @@ STEPS = (
 
 def measure_scale() -> dict[str, float]:
     """Return the figures of the scale half, each from this run."""
-    small, big = _in_a_process(ROWS // 10), _in_a_process(ROWS)
+    small, big = _measure(ROWS // 10), _measure(ROWS)
     return {
-        "seconds_1m": big["seconds"],
+        "seconds_1m": big["check"] + big["clean"],
         "peak_mb": big["peak_mb"],
-        "scaling_10x": big["seconds"] / small["seconds"],
+        "scaling_10x": (big["check"] + big["clean"]) / (small["check"] + small["clean"]),
         "dedup_recall": big["recall"],
         "dedup_precision": big["precision"],
+        "speedup_vs_datasketch": compare_datasketch(),
         **{f"seconds_1m_{name}": big[name] for name in ("snapshot", "check", "clean", "again")},
         **{f"seconds_1m_{name}": big[name] for name in ("new_snapshot", "new_check", "new_clean")},
-        "speedup_vs_datasketch": compare_datasketch(),
     }
 
 
-def _in_a_process(count: int) -> dict[str, float]:
-    """Return what a process of its own measured, and its peak memory."""
-    command = [sys.executable, "-m", "tests.bench.scale", str(count)]
+def _measure(count: int) -> dict[str, float]:
+    """Return the seconds of the stages on so many rows, again, and with 1 % new rows; and how near duplicates fared."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        planted = make_million(count)
+        extra = make_million(count // 100, seed=8).rows
+        extra = extra.set_column(0, "id", [[f"new-{name}" for name in values(extra, "id")]])
+        for name, rows in (("first", planted.rows), ("second", pa.concat_tables([planted.rows, extra]))):
+            (root / f"{name}.json").write_text(to_json(_store(rows, root / f"{name}.parquet")))
+        told = _in_a_process(root)
+        recall, precision = _score(told, planted)
+    return {**told["seconds"], "peak_mb": told["peak_mb"], "recall": recall, "precision": precision}
+
+
+def _in_a_process(root: Path) -> dict[str, Any]:
+    """Return what a process of its own told of the stages, and its peak memory."""
+    command = [sys.executable, "-m", "tests.bench.scale", str(root)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process, _watch(process.pid) as peak:
         assert process.stdout is not None
         lines = process.stdout.read().splitlines()
@@ -103,25 +118,17 @@ def _tree_bytes(pid: int) -> float:
     return total
 
 
-def run_stages(count: int) -> dict[str, float]:
-    """Return the seconds of the stages on so many rows, again, and with 1 % new rows; and how near duplicates fared."""
-    planted = make_million(count)
-    near, family = planted.near, planted.family
-    extra = make_million(count // 100, seed=8).rows
-    extra = extra.set_column(0, "id", [[f"new-{name}" for name in values(extra, "id")]])
-    with tempfile.TemporaryDirectory() as root:
-        store = Store(f"{root}/store")
-        first = _store(planted.rows, Path(root) / "first.parquet")
-        second = _store(pa.concat_tables([planted.rows, extra]), Path(root) / "second.parquet")
-        del planted, extra
-        snapshot, cleaned, *once = _stages(store, first)
-        _, _, *again = _stages(store, first)
-        _, _, *new = _stages(store, second)
-        recall, precision = _score(snapshot, cleaned, near, family)
-    return {
-        "seconds": sum(once[1:]), "snapshot": once[0], "check": once[1], "clean": once[2], "again": sum(again),
-        "new_snapshot": new[0], "new_check": new[1], "new_clean": new[2], "recall": recall, "precision": precision,
-    }  # fmt: skip
+def run_stages(root: Path) -> dict[str, Any]:
+    """Return how long the stages took, and the first snapshot and its cleaned rows, as JSON."""
+    store = Store(str(root / "store"))
+    first, second = (from_json(Table, (root / f"{name}.json").read_text()) for name in ("first", "second"))
+    snapshot, cleaned, *once = _stages(store, first)
+    _, _, *again = _stages(store, first)
+    _, _, *new = _stages(store, second)
+    names = ("snapshot", "check", "clean")
+    seconds = {**dict(zip(names, once, strict=True)), "again": sum(again)}
+    seconds |= {f"new_{name}": value for name, value in zip(names, new, strict=True)}
+    return {"seconds": seconds, "snapshot": to_json(snapshot), "cleaned": to_json(cleaned)}
 
 
 def _stages(store: Store, rows: Table) -> tuple[Snapshot, Table, float, float, float]:
@@ -139,12 +146,14 @@ def _store(rows: pa.Table, path: Path) -> Table:
     return Table(str(path), write_table(rows, path), rows.num_rows)
 
 
-def _score(snapshot: Snapshot, cleaned: Table, near: dict[str, str], family: dict[str, str]) -> tuple[float, float]:
+def _score(told: dict[str, Any], planted: Planted) -> tuple[float, float]:
     """Return recall and precision of the step `near_duplicates`.
 
     Recall counts the planted pairs whose two rows reached the step; precision the removed rows that stand for a planted
     one: that and the row that stays in its place were made from the same original.
     """
+    snapshot, cleaned = from_json(Snapshot, told["snapshot"]), from_json(Table, told["cleaned"])
+    near, family = planted.near, planted.family
     removed = read_table(Path(cleaned.removed_uri)).to_pylist()
     before = {row["id"] for row in removed if row["step"] != "near_duplicates"}
     gone = {row["id"]: row["duplicate_of"] for row in removed if row["step"] == "near_duplicates"}
@@ -181,4 +190,4 @@ def _datasketch_candidates(texts: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(run_stages(int(sys.argv[1]))) + "\n")
+    sys.stdout.write(json.dumps(run_stages(Path(sys.argv[1]))) + "\n")

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.data.cleaning.clean import Conflicts, DropEmpty, apply, clean
+from tasks.data.cleaning.clean import DropEmpty, apply, clean
+from tasks.data.cleaning.conflicts import Conflicts
 from tasks.data.cleaning.dedup import ExactDuplicates, NearDuplicates
 from tasks.data.cleaning.filter import Filter
 from tasks.data.cleaning.normalise import Normalise, normalise_text

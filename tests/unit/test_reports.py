@@ -56,6 +56,7 @@ from tasks.records import (
     from_json,
 )
 from tasks.specs import Lever, Recipe
+from tasks.suspects import Suspect, SuspectTable
 from tasks.train.finetune import FineTune
 from tests.unit.measured import STEADY, paired_scores, quality, speed
 
@@ -316,6 +317,17 @@ def test_at_most_ten_scrubbed_examples_of_a_cleaning_step_are_shown(full, histor
     examples = re.findall(r"<li>(.*?)</li>", html[start : html.index("</details>", start)])
     assert examples[:3] == ["&lt;EMAIL&gt;", "2", "3"]
     assert len(examples) == EXAMPLES
+
+
+def test_golden_suspects_are_listed_and_a_reason_stands_where_none_could_be_sought(full, history, tmp_path):
+    suspect = Suspect("g7", "where is <EMAIL>", "card", "login", 0.004, 0.91)
+    html, _ = rendered(replace(full, suspects=SuspectTable("", "d", 3, (suspect,))), history, tmp_path)
+    assert "Golden rows that a person should look at" in html
+    assert "The label of 3 golden rows" in html
+    assert "where is &lt;EMAIL&gt;" in html
+    html, _ = rendered(replace(full, suspects=SuspectTable("", "d", 0, (), "too few rows")), history, tmp_path)
+    assert "too few rows" in html
+    assert "Golden rows that a person" not in rendered(full, history, tmp_path)[0]
 
 
 def test_the_report_loads_nothing_from_elsewhere(full, history, tmp_path):

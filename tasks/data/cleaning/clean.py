@@ -5,7 +5,6 @@ Neighbouring steps that look at one text at a time run as one pass. What single 
 """
 
 import logging
-from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from itertools import groupby
@@ -14,10 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.data.cleaning.effects import Effect, Memory, effect_of, removals, remove
+from tasks.data.cleaning.effects import Memory, effect_of, removals
 from tasks.data.cleaning.row_steps import Looked, look, reads_one_text, run_steps
-from tasks.data.rows import values
-from tasks.data.similarity import text_key
 from tasks.errors import DataError
 
 if TYPE_CHECKING:
@@ -36,17 +33,6 @@ class DropEmpty:
 
     kind: Literal["drop_empty"] = "drop_empty"
     min_chars: Annotated[int, Field(ge=1, le=10_000)] = 1
-
-
-@dataclass(frozen=True, config={"extra": "forbid"})
-class Conflicts:
-    """Where one text has several targets: keep the rows of the `majority` (a tie drops all), or `drop` all of its rows.
-
-    To be listed before the steps against duplicates, which leave one row of each text.
-    """
-
-    kind: Literal["conflicts"] = "conflicts"
-    policy: Literal["majority", "drop"] = "majority"
 
 
 class Cleaned(NamedTuple):
@@ -92,7 +78,7 @@ def clean(
 def apply(step: Any, table: "pa.Table") -> "tuple[pa.Table, StepReport]":
     """Return the rows after one cleaning step, whichever rows they are, and its report."""
     effect = run_steps([step], table)[0] if reads_one_text(step) else effect_of(step, table, None)
-    return effect.table, effect.report
+    return effect.table, replace(effect.report, parameters=_parameters(step))
 
 
 def _groups(steps: Sequence[Any]) -> Iterator[list[Any]]:
@@ -109,24 +95,6 @@ def _parameters(step: Any) -> dict[str, Any]:
 @look.register(DropEmpty)
 def _drop_empty(step: DropEmpty, texts: Sequence[str]) -> Looked:
     return texts, ["" if len(text.strip()) >= step.min_chars else "too short" for text in texts]
-
-
-@effect_of.register(Conflicts)
-def _resolve_conflicts(step: Conflicts, table: "pa.Table", memory: Memory | None = None) -> Effect:
-    keys, targets = [text_key(text) for text in values(table, "text")], values(table, "target")
-    votes: dict[str, Counter[str]] = defaultdict(Counter)
-    for key, target in zip(keys, targets, strict=True):
-        votes[key][target] += 1
-    winners = {key: _winner(counts, step.policy) for key, counts in votes.items()}
-    return remove(step.kind, table, [winners[key] == target for key, target in zip(keys, targets, strict=True)])
-
-
-def _winner(counts: Counter[str], policy: str) -> str | None:
-    """Return the target that the rows of one text may keep; None where all of them go."""
-    ranked = counts.most_common(2)
-    if len(ranked) > 1 and (policy == "drop" or ranked[0][1] == ranked[1][1]):
-        return None
-    return ranked[0][0]
 
 
 def _refuse_collapse(report: "StepReport", max_removed: float) -> None:
