@@ -38,11 +38,9 @@ def number_keys(texts: "Sequence[str] | pa.ChunkedArray") -> "tuple[np.ndarray, 
     import pyarrow as pa
 
     parts = [pa.array(map(text_key, batch), pa.large_string()) for batch in batches(as_array(texts))]
-    coded = pa.chunked_array(parts, pa.large_string()).dictionary_encode().unify_dictionaries()
-    if not coded.num_chunks:
-        return np.empty(0, np.int64), pa.chunked_array([], pa.large_string())
-    numbers = np.concatenate([chunk.indices.to_numpy() for chunk in coded.chunks]).astype(np.int64)
-    return numbers, pa.chunked_array([coded.chunk(0).dictionary.cast(pa.large_string())])
+    coded = pa.concat_arrays(parts or [pa.array([], pa.large_string())]).dictionary_encode()
+    keys = pa.chunked_array([coded.dictionary], pa.large_string())
+    return coded.indices.to_numpy().astype(np.int64), keys
 
 
 def first_rows(numbers: "np.ndarray", count: int) -> "np.ndarray":
@@ -67,18 +65,17 @@ def find_bands(keys: "pa.ChunkedArray", threshold: float, memory: Path | None = 
     schema = pa.schema([("bands", pa.large_binary())])
     folder = memory / f"bands-{rows}-{bands}" if memory else None
     made = map_texts("near duplicates", keys, partial(_band_bytes, rows, bands), schema, folder)
-    parts = [_as_bytes(chunk) for chunk in made.column("bands").chunks]
-    return np.frombuffer(b"".join(parts), np.uint32).reshape(-1, bands)
+    parts = [_integers(chunk) for chunk in made.column("bands").chunks if len(chunk)]
+    return np.concatenate([np.empty(0, np.uint32), *parts]).reshape(-1, bands)
 
 
-def _as_bytes(chunk: "pa.LargeBinaryArray") -> bytes:
+def _integers(chunk: "pa.LargeBinaryArray") -> "np.ndarray":
+    """Return all bytes of the values, one after another, as integers; nothing is copied."""
     import numpy as np
 
-    if not len(chunk):
-        return b""
     _, offsets, content = chunk.buffers()
-    ends = np.frombuffer(offsets, np.int64)[[chunk.offset, chunk.offset + len(chunk)]]
-    return bytes(content.slice(int(ends[0]), int(ends[1] - ends[0])))
+    first, last = np.frombuffer(offsets, np.int64)[[chunk.offset, chunk.offset + len(chunk)]]
+    return np.frombuffer(content, np.uint8)[first:last].view(np.uint32)
 
 
 def _band_bytes(rows: int, bands: int, keys: list[str]) -> Mapping[str, Any]:

@@ -24,7 +24,7 @@ _ALL_PAIRS = 32  # texts of one bucket up to which all of its pairs are compared
 _WINDOW_PAIRS = 200_000  # of one band, at most, in bigger buckets
 _MIN_WINDOW = 4
 _SHIFTS = (1, 2, 3)  # the bands, counted from a big bucket's own, by which it is ordered
-_BLOCK = 100_000  # pairs compared at a time
+_BLOCK = 25_000  # pairs compared at a time
 
 
 def near_duplicate_clusters(

@@ -49,9 +49,11 @@ def map_texts(
     if memory and len(missing):
         _remember(memory, hashes[np.sort(firsts[missing])], made)
     at[missing] = known.num_rows + np.argsort(np.argsort(firsts[missing]))
-    columns = pa.concat_tables([known.select(schema.names), made]).combine_chunks()
+    columns = pa.concat_tables([known.select(schema.names), made])
     rows = np.empty(len(texts), np.int64)
     rows[order] = at[places]
+    if len(rows) == columns.num_rows and (rows[1:] > rows[:-1]).all():
+        return columns  # they are in order, as they are where all texts differ and none was known: no copy
     return columns.take(pa.array(rows))
 
 

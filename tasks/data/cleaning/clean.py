@@ -57,7 +57,9 @@ def clean(
     import pyarrow.compute as pc
 
     training = pc.is_in(table.column("split"), pa.array(["", "train"]))
-    rows, rest = table.filter(training), table.filter(pc.invert(training))
+    rows = table if pc.all(training).as_py() else table.filter(training)  # a copy less of a million rows
+    rest = table.filter(pc.invert(training))
+    del table
     if steps and not rows.num_rows:
         raise DataError("cleaning found no training rows: name the `train` split or leave rows to be split")
     reports, removed = [], [removals("", [], [], [])]
@@ -72,6 +74,8 @@ def clean(
             reports.append(report)
             removed.append(effect.removed)
         rows = effect.table
+        del effect
+        pa.default_memory_pool().release_unused()
     return Cleaned(pa.concat_tables([rows, rest]), reports, pa.concat_tables(removed))
 
 

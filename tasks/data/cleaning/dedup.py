@@ -10,7 +10,6 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from tasks.data.cleaning.effects import Effect, Memory, effect_of, remove
-from tasks.data.rows import values
 from tasks.data.shingles import number_keys
 from tasks.data.similarity import near_duplicate_clusters
 
@@ -66,10 +65,11 @@ def _keep_one(step: str, table: "pa.Table", clusters: "np.ndarray", reason: str)
         targets, sources = (column.take(rows).to_pylist() for column in columns)
         kept = rows[_most_trusted(targets, sources)]
         stays_for[rows[rows != kept]] = kept
-    mask = stays_for < 0
-    ids = np.array(["", *values(table, "id")], dtype=object)
-    reasons = np.where(mask, "", reason)
-    return remove(step, table, mask.tolist(), reasons.tolist(), ids[stays_for + 1].tolist())
+    mask, gone = stays_for < 0, np.flatnonzero(stays_for >= 0)
+    twins = [""] * len(order)
+    for row, twin in zip(gone.tolist(), table.column("id").take(stays_for[gone]).to_pylist(), strict=True):
+        twins[row] = twin
+    return remove(step, table, mask.tolist(), [reason] * len(order), twins)
 
 
 def _most_trusted(targets: list[str], sources: list[str]) -> int:
