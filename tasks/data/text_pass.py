@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 Function = Callable[[list[str]], Mapping[str, Any]]  # texts in, columns of the same length out
 
-BATCH = 10_000
+BATCH = 4_000
 PARALLEL_FROM = 20_000  # texts; fewer are done sooner than processes start
 _HASH = ("hash_low", "hash_high")
 
