@@ -17,13 +17,15 @@ from typing import Any
 import numpy as np
 
 from serving.predictors import read_manifest
-from tasks.data.cleaning.clean import Normalise, Scrub, clean, normalise_text
+from tasks.data.cleaning.clean import clean
 from tasks.data.cleaning.conflicts import Conflicts
 from tasks.data.cleaning.dedup import ExactDuplicates, NearDuplicates
 from tasks.data.cleaning.filter import Filter
 from tasks.data.cleaning.label_errors import LabelErrors, find_label_errors
+from tasks.data.cleaning.normalise import Normalise, normalise_text
 from tasks.data.cleaning.outliers import Outliers, measure_distances
 from tasks.data.cleaning.scrub import scrub_text
+from tasks.data.cleaning.scrub_step import Scrub
 from tasks.data.embeddings import embed_texts
 from tasks.data.rows import make_rows, values
 from tasks.measure.statistics import paired_difference
@@ -166,7 +168,7 @@ def _planted_dirt() -> dict[str, float]:
     figures = {"pii_recall": _personal_data(dirty)}
     gone: dict[str, list[str]] = {}
     for step in RECIPE:
-        left, _ = clean(table, [step])
+        left = clean(table, [step]).table
         kept = set(values(left, "id"))
         gone[step.kind] = [name for name in values(table, "id") if name not in kept]
         if step.kind == "label_errors":
