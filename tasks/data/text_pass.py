@@ -130,7 +130,7 @@ def _run_parallel(name: str, texts: "pa.ChunkedArray", function: Function, schem
     import pyarrow as pa
 
     report_progress(name, 0, len(texts))
-    with tempfile.TemporaryDirectory() as folder, _fresh_processes(), _no_bars():
+    with tempfile.TemporaryDirectory() as folder, _fresh_processes(), no_bars():
         made = datasets.Dataset(pa.table({"text": texts})).map(
             _Columns(function),
             batched=True,
@@ -171,7 +171,7 @@ def _fresh_processes() -> Iterator[None]:
 
 
 @contextmanager
-def _no_bars() -> Iterator[None]:
+def no_bars() -> Iterator[None]:
     """Hide the progress bars of `datasets`, which are the terminal's business."""
     import datasets
 

@@ -3,12 +3,12 @@
 Downloads only what the dataset's own loader does, and runs no code that comes with a dataset.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tasks.data.reading.batches import BATCH_ROWS, Batch, Batches, Columns, Part, arrow_values, first_line, pick_columns
+from tasks.data.text_pass import no_bars
 from tasks.errors import DataError
 
 
@@ -23,7 +23,7 @@ def read_hub(dataset: str, config: str | None, revision: str | None, split: str,
     name = f"dataset {dataset} split {split}"
     folder = root / dataset
     try:
-        with _quiet(datasets):
+        with no_bars():
             data = datasets.load_dataset(
                 str(folder) if folder.is_dir() else dataset, name=config, revision=revision, split=split
             )
@@ -49,15 +49,3 @@ def _read_batches(data: Any, wanted: Sequence[str], names: Mapping[str, Callable
         for column, label_of in names.items():  # the hub writes -1 where there is no label
             columns[column] = [None if label is None or label < 0 else label_of(label) for label in columns[column]]
         yield Batch(range(start, start := start + found.num_rows), columns)
-
-
-@contextmanager
-def _quiet(datasets: Any) -> Iterator[None]:
-    """Hide the progress bars of `datasets`, which are the terminal's business."""
-    shown = not datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            datasets.enable_progress_bars()
