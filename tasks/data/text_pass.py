@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.errors import ArtifactError
 from tasks.progress import report_progress
 
 if TYPE_CHECKING:
@@ -189,10 +190,15 @@ def _read_memory(folder: Path, schema: "pa.Schema") -> "pa.Table":
     import pyarrow as pa
 
     full = _with_hashes(schema)
-    parts = []
+    parts = [full.empty_table()]
     for path in sorted(folder.glob("*.arrow")):
-        parts.append(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
-    return pa.concat_tables([full.empty_table(), *parts])
+        try:
+            parts.append(pa.ipc.open_file(pa.memory_map(str(path))).read_all().cast(full))
+        except (OSError, pa.ArrowException, ValueError) as error:
+            raise ArtifactError(
+                f"{path}: what texts came to cannot be read ({error}); delete it and run again"
+            ) from error
+    return pa.concat_tables(parts)
 
 
 def _remember(folder: Path, hashes: "np.ndarray", made: "pa.Table") -> None:

@@ -13,6 +13,7 @@ from tasks.data.cleaning.filter import Filter
 from tasks.data.cleaning.normalise import Normalise
 from tasks.data.cleaning.scrub_step import Scrub
 from tasks.data.text_pass import as_array, map_texts
+from tasks.errors import ArtifactError
 from tests.unit.data_rows import rows
 
 SCHEMA = pa.schema([("upper", pa.large_string()), ("size", pa.int64())])
@@ -68,6 +69,14 @@ def test_a_pass_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
         map_texts("test", as_array(["one"]), fail, SCHEMA, tmp_path)
     assert not list(tmp_path.iterdir())
     assert map_texts("test", as_array(["one"]), Watched(), SCHEMA, tmp_path).num_rows == 1
+
+
+def test_a_damaged_memory_is_named(tmp_path: Path) -> None:
+    map_texts("test", as_array(["one"]), Watched(), SCHEMA, tmp_path)
+    [kept] = tmp_path.iterdir()
+    kept.write_bytes(kept.read_bytes()[:40])
+    with pytest.raises(ArtifactError, match=rf"{kept.name}: what texts came to cannot be read .*; delete it"):
+        map_texts("test", as_array(["one"]), Watched(), SCHEMA, tmp_path)
 
 
 def test_processes_make_what_one_makes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
