@@ -4,6 +4,7 @@ Sections with nothing to show are left out; texts of users are scrubbed of PII a
 nothing.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -166,4 +167,9 @@ def _left(step: StepReport, outcome: Outcome) -> float:
 def _parameters(step: StepReport) -> str:
     """Return a step's parameters that are set, as a person reads them."""
     shown = {name: value for name, value in step.parameters.items() if value not in (None, "", (), [])}
-    return shorten(scrub_text(", ".join(f"{name} {value}" for name, value in shown.items())), 200)
+    parts = (f"{name} {value[:12] if _is_digest(value) else value}" for name, value in shown.items())
+    return shorten(scrub_text(", ".join(parts)), 200)
+
+
+def _is_digest(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None

@@ -162,7 +162,7 @@ def full(tmp_path):
                 0,
                 ("jane@shop.example", *map(str, range(2, 13))),
                 {"repeats <another> row": 10},
-                {"threshold": 0.9, "note": ""},
+                {"threshold": 0.9, "note": "", "teacher": 8 * "0a1b2c3d"},
             ),
             StepReport("typos", 70, 90, 0, left_out={"near <an> evaluation row": 4}),
         ),
@@ -305,7 +305,7 @@ def test_the_report_says_how_many_models_were_left_out(full, history, tmp_path):
 
 def test_a_cleaning_step_is_shown_with_parameters_what_went_and_what_is_left(full, history, tmp_path):
     html, _ = rendered(full, history, tmp_path)
-    assert "threshold 0.9" in html
+    assert "threshold 0.9, teacher 0a1b2c3d0a1b<" in html
     assert "note" not in html[html.index("exact_duplicates") : html.index("typos")]
     assert "10: repeats &lt;another&gt; row" in html
     assert re.findall(r'class="bar" style="width: ([\d.]+)%', html) == ["87.5", "100.0"]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.data.cleaning.clean import Normalise
 from tasks.data.cleaning.label_errors import LabelErrors
+from tasks.data.cleaning.normalise import Normalise
 from tasks.data.rows import make_rows
 from tasks.data.snapshot import read_table, write_table
 from tasks.records import Snapshot

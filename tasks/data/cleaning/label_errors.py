@@ -133,7 +133,7 @@ def find_label_errors(step: LabelErrors, texts: Sequence[str], targets: Sequence
 
 
 def list_suspects(step: LabelErrors, train: "pa.Table", golden: "pa.Table") -> "pa.Table":
-    """Return the golden rows whose label looks wrong to a model of the training rows, the least likely label first.
+    """Return the golden rows for which a model of the training rows is `sure` of another label, the surest doubt first.
 
     Columns: id, text (without personal data), given and suggested label, and the probabilities of both (`confidence`,
     `suggested_confidence`). Rows with a label that train does not teach are not judged.
@@ -153,7 +153,8 @@ def list_suspects(step: LabelErrors, train: "pa.Table", golden: "pa.Table") -> "
                       for text, target in zip(asked, given, strict=True)])  # fmt: skip
     found = judge(learnt.model, learnt.encode, asked, known, None)
     ids = values(golden, "id")
-    rows = sorted(map(int, np.flatnonzero(found.flagged)), key=lambda row: (found.given[row], ids[row]))
+    doubted = found.flagged & (found.sure >= step.sure)
+    rows = sorted(map(int, np.flatnonzero(doubted)), key=lambda row: (found.given[row], ids[row]))
     return pa.table({
         "id": pa.array([ids[row] for row in rows], pa.string()),
         "text": pa.array([scrub_text(asked[row]) for row in rows], pa.string()),
