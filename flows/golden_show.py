@@ -9,13 +9,12 @@ def show_golden(content: dict[str, Any]) -> None:
     """Print how worn the golden set is, and its seals."""
     made, spent = content["composition"], content["budget"]
     if not content["digest"]:
-        console.print("no golden set is sealed yet; the first `ratchet run` seals it")
-    else:
-        console.print(
-            f"[bold]golden[/bold]: {content['rows']} rows ({made['source']} from the source, {made['feedback']} from "
-            f"feedback), seal {content['digest'][:12]}, {content['age_days']} days old, unchanged for "
-            f"{content['unchanged_days']}"
-        )
+        return console.print("no golden set is sealed yet; the first `ratchet run` seals it")
+    console.print(
+        f"[bold]golden[/bold]: {content['rows']} rows ({made['source']} from the source, {made['feedback']} from "
+        f"feedback), seal {content['digest'][:12]}, {content['age_days']} days old, unchanged for "
+        f"{content['unchanged_days']}"
+    )
     console.print(
         f"looks taken {spent['looks']}; {spent['left']:.4f} of alpha {spent['alpha']:g} is left, and the next look is "
         f"judged at level {spent['next_level']:.4f}"
