@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from flows.project import Project, only_one, open_project
@@ -87,7 +89,9 @@ def project(candidates: dict[str, Candidate], tiny_base: Path, tmp_path_factory:
             for number, text in enumerate(texts)]  # fmt: skip
     digest = write_table(make_rows(dict(zip(COLUMNS, zip(*rows, strict=True), strict=True))), path)
     snapshot = Snapshot(str(path), digest, {split: len(texts) for split, texts in splits.items()}, tuple(LABELS))
-    quality = Quality("accuracy", "golden", 2, "", 0.5, 0.4, 0.6, {}, str(path), "")
+    scores = project.state / "scores.parquet"
+    pq.write_table(pa.table({"text": TEXTS[:2], "target": LABELS[:1] * 2, "output": LABELS[:1] * 2}), scores)
+    quality = Quality("accuracy", "golden", 2, "", 0.5, 0.4, 0.6, {}, str(scores), "")
     for form in ("int8", "torch"):
         run = project.registry.start_run(form)
         card = Scorecard(candidates[form].digest, quality)
