@@ -77,8 +77,10 @@ def clean_rows(
     def make(folder: Path) -> Table:
         done = clean(read_split(snapshot, "train"), steps, store.memory, max_removed)
         digest = write_table(done.table, folder / "rows.parquet")
-        write_table(done.removed, folder / "removed.parquet")
-        uri, removed = str(folder / "rows.parquet"), str(folder / "removed.parquet")
+        uri, removed = str(folder / "rows.parquet"), ""
+        if done.removed.num_rows:
+            removed = str(folder / "removed.parquet")
+            write_table(done.removed, Path(removed))
         return Table(uri, digest, done.table.num_rows, tuple(done.reports), removed)
 
     key = cache_key("clean", snapshot, steps, max_removed, named_models(steps))

@@ -48,7 +48,7 @@ class Table:
     digest: str
     rows: int
     reports: tuple[StepReport, ...] = ()
-    removed_uri: str = ""  # Parquet: step, id, reason, duplicate_of of every removed row; empty where nothing ran
+    removed_uri: str = ""  # Parquet: step, id, reason, duplicate_of of every removed row; empty where none was
 
 
 @dataclass(frozen=True)
