@@ -13,8 +13,8 @@ from flows.suite import project_suite
 from tasks import build, guard
 from tasks.data.assemble import draw_feedback, find_placed, find_waiting
 from tasks.data.checking.validate import refuse
-from tasks.data.golden import FEEDBACK, GoldenChange, composition, rows_to_restore
-from tasks.data.rows import keep, make_rows, values
+from tasks.data.golden import GoldenChange, composition, rows_to_restore
+from tasks.data.rows import FEEDBACK, keep, make_rows, values
 from tasks.data.snapshot import read_table
 from tasks.measure.gate.budget import renewal
 

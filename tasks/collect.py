@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.data.reading.sources import FileSource, hash_files, read_source
-from tasks.data.rows import make_rows
+from tasks.data.rows import FEEDBACK, make_rows
 from tasks.data.snapshot import digest_table, write_table
 from tasks.errors import DataError
 from tasks.records import Table
@@ -48,7 +48,7 @@ def collect(store: Store, root: str, spec: DataSpec) -> Table:
 def collect_feedback(store: Store, rows: Sequence[dict[str, str]], further: Sequence[str]) -> Table:
     """Return harvested feedback (id, text, target and the further columns) as a stored table of rows without splits."""
     columns = {name: [row.get(name, "") for row in rows] for name in ("id", "text", "target", *further)}
-    constant = {"split": [""] * len(rows), "source": ["feedback"] * len(rows)}
+    constant = {"split": [""] * len(rows), "source": [FEEDBACK] * len(rows)}
     return _store_rows(store, make_rows({**columns, **constant}))
 
 

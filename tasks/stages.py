@@ -32,6 +32,8 @@ def _identity(name: str, value: Any) -> Any:
         return value.root
     if name in ("steps", "methods"):
         return [value, build.named_models(value)]
+    if name == "step":
+        return [value, build.named_models([value])]
     if name == "teacher":
         return value or ""  # the empty value where there is none
     return base_identity(value) if name == "base" else value

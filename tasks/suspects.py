@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks.build import named_models
 from tasks.data.cleaning.label_errors import LabelErrors, list_suspects
 from tasks.data.snapshot import read_table, write_table
 from tasks.errors import DataError
 from tasks.measure.quality.scores import read_split
 from tasks.records import Snapshot
 from tasks.store import Store, cache_key
-from tasks.train.finetune import base_identity
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def find_golden_suspects(store: Store, snapshot: Snapshot, step: LabelErrors) ->
         first = tuple(Suspect(**row) for row in table.slice(0, SHOWN).to_pylist())
         return SuspectTable(str(path), write_table(table, path), table.num_rows, first, reason)
 
-    key = cache_key("suspects", snapshot, step, base_identity(step.base))
+    key = cache_key("suspects", snapshot, step, named_models([step]))
     return store.build("suspects", key, SuspectTable, make)
 
 

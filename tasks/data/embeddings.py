@@ -86,9 +86,10 @@ def _batches(order: Sequence[int], tokens: Sequence[Sequence[int]]) -> Iterator[
 def _pool(encoder: Any, batch: "dict[str, torch.Tensor]") -> np.ndarray:
     import torch
 
+    from tasks.train.model import mean_pool
+
     batch = {name: tensor.to(encoder.device) for name, tensor in batch.items()}
     hidden = encoder(**batch)[0].float()  # [batch, tokens, width]
-    mask = batch["attention_mask"].unsqueeze(-1).to(hidden.dtype)
-    pooled = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1e-6)  # [batch, width]
+    pooled = mean_pool(hidden, batch["attention_mask"])  # [batch, width]
     vectors: np.ndarray = torch.nn.functional.normalize(pooled).cpu().numpy()
     return vectors

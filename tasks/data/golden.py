@@ -12,14 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from tasks.data.rows import values
+from tasks.data.rows import FEEDBACK, values
 from tasks.errors import ArtifactError
 from tasks.measure.gate.budget import row_hash
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FEEDBACK = "feedback"  # the source of harvested rows
 FEEDBACK_PREFIX = "feedback-"  # how their ids begin; the prediction's follows
 
 

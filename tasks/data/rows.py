@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("id", "text", "target", "split", "source")
 PROVENANCE = ("line", "time", "group")
+FEEDBACK = "feedback"  # the source of harvested rows
 SPLITS = ("train", "valid", "select", "golden")
 
 _UNSAFE = re.compile("[\x00\ud800-\udfff]")  # Arrow and tokenizers refuse them, databases cut text at NUL
@@ -54,9 +55,12 @@ def keep(table: "pa.Table", mask: Sequence[bool]) -> "pa.Table":
     return table.filter(pa.array(mask, pa.bool_()))
 
 
-def training_mask(table: "pa.Table") -> list[bool]:
+def training_mask(table: "pa.Table") -> "pa.ChunkedArray":
     """Return for each row whether training may change it: rows of `train` and those not yet assigned."""
-    return [split in ("", "train") for split in values(table, "split")]
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return pc.is_in(table.column("split"), pa.array(["", "train"]))
 
 
 def shorten(text: str, width: int = 100) -> str:

@@ -47,11 +47,7 @@ class EncoderClassifier(nn.Module):
         """
         extra = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **extra)[0]  # [batch, tokens, hidden]
-        if self.pooling == "mean":
-            mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
-            pooled = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1e-6)  # [batch, hidden]
-        else:
-            pooled = hidden[:, 0]
+        pooled = mean_pool(hidden, attention_mask) if self.pooling == "mean" else hidden[:, 0]  # [batch, hidden]
         if labels is not None and self.training and self.mixup:
             return self._mixed(pooled, labels)
         logits = self.head(self.dropout(pooled))
@@ -73,6 +69,12 @@ class EncoderClassifier(nn.Module):
         logits = self.head(self.dropout(share * pooled + (1 - share) * pooled[other]))
         loss = share * self._loss(logits, labels) + (1 - share) * self._loss(logits, labels[other])
         return {"loss": loss, "logits": logits}
+
+
+def mean_pool(hidden: Tensor, attention_mask: Tensor) -> Tensor:
+    """Return the mean over the tokens that are no padding, [batch, hidden], of vectors [batch, tokens, hidden]."""
+    mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * mask).sum(1) / mask.sum(1).clamp(min=1e-6)
 
 
 def load_base(

@@ -20,7 +20,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from tasks.data.cleaning.scrub import scrub_text
-from tasks.data.rows import keep, make_rows, shorten, training_mask
+from tasks.data.rows import make_rows, shorten, training_mask
 from tasks.data.similarity import find_similar, text_key
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def augment(
     """
     import pyarrow as pa
 
-    originals: list[Row] = keep(table, training_mask(table)).to_pylist()
+    originals: list[Row] = table.filter(training_mask(table)).to_pylist()
     taken = {text_key(row["text"]) for row in originals}
     made: list[Row] = []
     copies: list[Row] = []

@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from tasks.data.cleaning.effects import Memory, effect_of, removals
 from tasks.data.cleaning.row_steps import Looked, look, reads_one_text, run_steps
+from tasks.data.rows import training_mask
 from tasks.errors import DataError
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def clean(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    training = pc.is_in(table.column("split"), pa.array(["", "train"]))
+    training = training_mask(table)
     rows = table if pc.all(training).as_py() else table.filter(training)  # a copy less of a million rows
     rest = table.filter(pc.invert(training))
     del table

@@ -10,6 +10,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from tasks.data.cleaning.effects import Effect, Memory, effect_of, remove
+from tasks.data.rows import FEEDBACK
 from tasks.data.shingles import number_keys
 from tasks.data.similarity import near_duplicate_clusters
 
@@ -78,7 +79,7 @@ def _most_trusted(targets: list[str], sources: list[str]) -> int:
     Of targets with as many votes, one that not only feedback gave wins, then the first; of rows, likewise.
     """
     votes = Counter(targets)
-    given = {target for target, source in zip(targets, sources, strict=True) if source != "feedback"}
+    given = {target for target, source in zip(targets, sources, strict=True) if source != FEEDBACK}
     wanted = max(votes, key=lambda target: (votes[target], target in given))  # of equal ones, the first
     rows = [row for row, target in enumerate(targets) if target == wanted]
-    return next((row for row in rows if sources[row] != "feedback"), rows[0])
+    return next((row for row in rows if sources[row] != FEEDBACK), rows[0])

@@ -48,12 +48,11 @@ def remove(
     mask: Sequence[bool],
     reasons: Sequence[str] = (),
     duplicate_of: Sequence[str] = (),
-    changed: int = 0,
 ) -> Effect:
     """Return the effect of keeping the rows for which the mask holds.
 
     `reasons` says of each row why it goes, `duplicate_of` gives the id of the row that stays in its place ("" where
-    there is none); both as long as the table, or empty. `changed` is how many of the rows that stay were changed.
+    there is none); both as long as the table, or empty.
     """
     left = keep(table, mask)
     gone = keep(table, [not kept for kept in mask])
@@ -62,7 +61,7 @@ def remove(
     twins = [duplicate_of[at] for at in places] if duplicate_of else [""] * len(places)
     removed = removals(step, values(gone, "id"), why, twins)
     examples = map(_show_removed, gone.column("text").slice(0, MAX_EXAMPLES).to_pylist(), why, twins)
-    report = make_report(step, table.num_rows, left.num_rows, changed, examples, Counter(filter(None, why)))
+    report = make_report(step, table.num_rows, left.num_rows, 0, examples, Counter(filter(None, why)))
     return Effect(left, report, removed)
 
 
