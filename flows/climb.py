@@ -23,7 +23,7 @@ from tasks.measure.gate.evidence import Claim
 from tasks.measure.quality.scores import with_scores
 from tasks.measurements import quick
 from tasks.progress import report_progress
-from tasks.records import LeverTrial, Snapshot
+from tasks.records import Given, LeverTrial, Snapshot
 from tasks.specs import Lever, Recipe
 
 log = logging.getLogger(__name__)
@@ -60,8 +60,9 @@ def _try(
     """Return the better of the two contenders, and the trial of the second."""
     claims: tuple[Claim, ...] = CLAIMS[stage]
     started = time.monotonic()
-    teacher = used_teacher(recipe.augment, best.candidate if stage in ("data", "augment") else best.teacher)
-    candidate = build(stages, project.store, recipe, snapshot, teacher)
+    teacher = used_teacher(recipe.augment, best.candidate if stage in ("data", "augment") else best.given.teacher)
+    given = Given(teacher)
+    candidate = build(stages, project.store, recipe, snapshot, given)
     timing = quick(project.spec.benchmark) if "cost" in claims else None
     challenger, defender = measure(stages, project, [candidate, best.candidate], snapshot, "select", timing)
     spec = project.spec.gate
@@ -77,4 +78,4 @@ def _try(
         return best, trial
     new_claims = tuple(dict.fromkeys((*best.claims, *claims)))
     levers = (*best.levers, name)
-    return Contender(recipe, candidate, new_claims, levers, teacher), trial
+    return Contender(recipe, candidate, new_claims, levers, given), trial

@@ -73,7 +73,7 @@ class Diary:
         """
         registry = self.project.registry
         record = VersionRecord(
-            contender.candidate, contender.recipe, outcome.snapshot, card, outcome.verdict, contender.teacher
+            contender.candidate, contender.recipe, outcome.snapshot, card, outcome.verdict, contender.given
         )
         against = registry.aliases().get(CHAMPION, "")
         tags = {

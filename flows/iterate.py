@@ -73,7 +73,7 @@ def turn(project: Project, diary: Diary) -> Outcome:
         reason = f"Nothing changed since iteration {last.iteration}."
         return replace(outcome, verdict=Verdict("reject", reason, (), spec.gate.alpha))
     record = project.registry.read_record(reigning)
-    champion = Contender(record.recipe, record.candidate, teacher=record.teacher)
+    champion = Contender(record.recipe, record.candidate, given=record.given)
     new_data = snapshot.digest != record.snapshot.digest
     learn_only = diary.trigger == "drift" and new_data  # drift wants an answer soon: learn, do not search
     levers = () if learn_only else spec.levers
@@ -172,7 +172,7 @@ def profile(project: Project, contender: Contender, outcome: Outcome) -> Profile
 
 def with_training_rows(project: Project, contender: Contender, outcome: Outcome) -> Outcome:
     """Return the outcome with what cleaning and augmentation did to the contender's training rows; it is stored."""
-    rows = training_rows(tasks.build, project.store, contender.recipe, outcome.snapshot, contender.teacher)
+    rows = training_rows(tasks.build, project.store, contender.recipe, outcome.snapshot, contender.given)
     return replace(outcome, cleaning=rows.reports, removed_uri=rows.removed_uri)
 
 

@@ -17,6 +17,7 @@ from tasks.measure.gate.evidence import Claim
 from tasks.measure.profiling.profile import Profile
 from tasks.records import (
     Candidate,
+    Given,
     Interval,
     LeverTrial,
     Scorecard,
@@ -45,7 +46,7 @@ class Contender:
     candidate: Candidate
     claims: tuple[Claim, ...] = ()
     levers: tuple[str, ...] = ()
-    teacher: Candidate | None = None  # that judged the rows which augmentation generated for it, where one did
+    given: Given = field(default_factory=Given)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from tasks.errors import RatchetError, StorageError
 from tasks.registry import Registry
 from tasks.specs import Lever, Recipe
 from tasks.store import Store, available_bytes
+from tasks.train.bases import Base, FromConfig, Pretrained
 
 if TYPE_CHECKING:
     from feedback.store import Store as Database
@@ -123,6 +124,11 @@ def _with_models_from(root: Path, spec: Spec) -> Spec:
     def place(name: str) -> str:
         return str(root / name) if (root / name).is_dir() else name
 
+    def place_base(base: Base) -> Base:
+        if isinstance(base, Pretrained):
+            return replace(base, name=place(base.name))
+        return replace(base, tokenizer=place(base.tokenizer)) if isinstance(base, FromConfig) else place(base)
+
     def move(methods: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
         if methods is None:
             return None
@@ -132,7 +138,7 @@ def _with_models_from(root: Path, spec: Spec) -> Spec:
     def moved(part: Recipe | Lever) -> dict[str, Any]:
         return {"clean": move(part.clean), "augment": move(part.augment)}
 
-    recipe = replace(spec.recipe, base=place(spec.recipe.base), **moved(spec.recipe))
+    recipe = replace(spec.recipe, base=place_base(spec.recipe.base), **moved(spec.recipe))
     return replace(spec, recipe=recipe, levers=tuple(replace(lever, **moved(lever)) for lever in spec.levers))
 
 

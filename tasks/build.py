@@ -5,7 +5,9 @@ Knows neither Prefect nor MLflow, and measures nothing: that is in `tasks.measur
 """
 
 import logging
+import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +21,7 @@ from tasks.data.named_models import model_fields
 from tasks.data.rows import values
 from tasks.data.snapshot import read_table, write_table
 from tasks.measure.quality.scores import read_split
-from tasks.records import Candidate, Snapshot, Table
+from tasks.records import Candidate, Given, Guides, Snapshot, Table
 from tasks.specs import (
     EVALUATION,
     AugmentMethod,
@@ -29,12 +31,16 @@ from tasks.specs import (
     Recipe,
 )
 from tasks.store import Store, cache_key
-from tasks.train.finetune import FineTune, base_identity, finetune
+from tasks.train.bases import Base, base_identity
+from tasks.train.finetune import finetune
+from tasks.train.lesson import Lesson
+from tasks.train.methods import FineTune, teacher_methods
 
 log = logging.getLogger(__name__)
 
 
 _NOTHING_SEALED = Sealed()
+_NO_GUIDES, _NOTHING_GIVEN = Guides(), Given()
 
 
 def snapshot(store: Store, sources: Sequence[Table], spec: DataSpec, sealed: Sealed = _NOTHING_SEALED) -> Snapshot:
@@ -122,21 +128,42 @@ def named_models(methods: Sequence[CleanStep | AugmentMethod]) -> list[str]:
     return [base_identity(getattr(method, name)) for method in methods for name in model_fields(method)]
 
 
-def fit(store: Store, rows: Table, snapshot: Snapshot, base: str, method: FineTune) -> Candidate:
+def fit(
+    store: Store, rows: Table, snapshot: Snapshot, base: Base, method: FineTune, guides: Guides = _NO_GUIDES
+) -> Candidate:
     """Return the base fine-tuned on the rows, early stopping on `valid`, as a torch artifact.
+
+    A killed fit goes on from its last checkpoint.
 
     Raises:
         ModelError: the base does not load, or training diverged.
     """
+    key = cache_key("fit", rows, snapshot, base_identity(base), method, guides)
+    work = store.folder("checkpoints", key)
 
     def make(folder: Path) -> Candidate:
-        table = read_table(Path(rows.uri), rows.digest)
-        train = list(zip(values(table, "text"), values(table, "target"), strict=True))
-        held_out = read_split(snapshot, "valid")
-        valid = list(zip(values(held_out, "text"), values(held_out, "target"), strict=True))
-        return finetune(base, method, train, valid, snapshot.labels, folder / "model")
+        made = finetune(base, method, _lesson(store, rows, snapshot, guides, work), folder / "model")
+        shutil.rmtree(work, ignore_errors=True)
+        return made
 
-    return store.build("fit", cache_key("fit", rows, snapshot, base_identity(base), method), Candidate, make)
+    return store.build("fit", key, Candidate, make)
+
+
+def _lesson(store: Store, rows: Table, snapshot: Snapshot, guides: Guides, work: Path) -> Lesson:
+    table, held_out = read_table(Path(rows.uri), rows.digest), read_split(snapshot, "valid")
+    train, valid = (list(zip(values(part, "text"), values(part, "target"), strict=True)) for part in (table, held_out))
+    texts = guides.unlabelled
+    return Lesson(
+        train,
+        valid,
+        snapshot.labels,
+        ids=tuple(values(table, "id")),
+        parent=guides.parent,
+        teachers=guides.teachers,
+        unlabelled=tuple(values(read_table(Path(texts.uri), texts.digest), "text")) if texts else (),
+        work=work,
+        tokens=store.memory("tokens"),
+    )
 
 
 def compress(store: Store, candidate: Candidate, method: CompressPass) -> Candidate:
@@ -162,26 +189,33 @@ class Stages(Protocol):
     compress: Callable[..., Any]
 
 
-def build(
-    stages: Stages, store: Store, recipe: Recipe, snapshot: Snapshot, teacher: Candidate | None = None
-) -> Candidate:
-    """Return the model that the recipe makes of the snapshot, whatever of it is stored already reused.
-
-    The teacher is the model by which generated rows are judged (`augment_rows`).
-    """
-    rows = training_rows(stages, store, recipe, snapshot, teacher)
-    candidate: Candidate = stages.fit(store, rows, snapshot, recipe.base, recipe.train)
+def build(stages: Stages, store: Store, recipe: Recipe, snapshot: Snapshot, given: Given = _NOTHING_GIVEN) -> Candidate:
+    """Return the model that the recipe makes of the snapshot, whatever of it is stored already reused."""
+    candidate = fitted(stages, store, recipe, snapshot, given)
     for method in recipe.compress:
         candidate = stages.compress(store, candidate, method)
     return candidate
 
 
+def fitted(
+    stages: Stages, store: Store, recipe: Recipe, snapshot: Snapshot, given: Given = _NOTHING_GIVEN
+) -> Candidate:
+    """Return the torch model that the recipe makes of the snapshot, before any compression."""
+    rows, method = training_rows(stages, store, recipe, snapshot, given), recipe.train
+    guides = Guides(given.parent if method.start == "champion" else None, (), given.unlabelled)
+    teachers = [stages.fit(store, rows, snapshot, recipe.base, each, guides) for each in teacher_methods(method)]
+    if method.distil and method.distil.teacher == "champion" and given.parent:
+        teachers = [given.parent]
+    made: Candidate = stages.fit(store, rows, snapshot, recipe.base, method, replace(guides, teachers=tuple(teachers)))
+    return made
+
+
 def training_rows(
-    stages: Stages, store: Store, recipe: Recipe, snapshot: Snapshot, teacher: Candidate | None = None
+    stages: Stages, store: Store, recipe: Recipe, snapshot: Snapshot, given: Given = _NOTHING_GIVEN
 ) -> Table:
     """Return the rows that the recipe's model is fitted on: cleaned and augmented."""
     rows: Table = stages.clean_rows(store, snapshot, recipe.clean, recipe.max_removed)
     if recipe.augment:
-        asked = used_teacher(recipe.augment, teacher)
+        asked = used_teacher(recipe.augment, given.teacher)
         rows = stages.augment_rows(store, rows, snapshot, recipe.augment, recipe.train.seed, asked)
     return rows

@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from tasks.measure.gate.evidence import Claim
 from tasks.specs import Lever, Recipe
 
-STAGES = ("clean", "augment", "train", "compress")
+STAGES = ("clean", "augment", "base", "train", "search", "compress")
 CLAIMS: dict[str, tuple[Claim, ...]] = {
     "data": ("quality",),
     "clean": ("quality",),
     "augment": ("quality",),
+    "base": ("quality",),
     "train": ("quality",),
+    "search": ("quality",),
     "compress": ("cost",),
 }
 REST_AFTER = 3  # tries in a row that were clearly worse

@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tasks.artifacts import MANIFEST
 from tasks.errors import RegistryError, ReviewError
-from tasks.records import Candidate, Scorecard, Snapshot, Verdict, from_json, to_json
+from tasks.records import Candidate, Given, Scorecard, Snapshot, Verdict, from_json, to_json
 from tasks.reference import write_reference
 from tasks.specs import Recipe
 from tasks.store import storage_named
@@ -47,7 +47,7 @@ class VersionRecord:
     snapshot: Snapshot
     card: Scorecard
     verdict: Verdict
-    teacher: Candidate | None = None  # that judged the rows which augmentation generated, where one did
+    given: Given = field(default_factory=Given)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,9 @@ from tasks.data.cleaning.outliers import Outliers
 from tasks.data.cleaning.scrub_step import Scrub
 from tasks.data.reading.sources import FileSource, HubSource, SqlSource
 from tasks.measure.quality.metrics import check_metric
-from tasks.train.finetune import FineTune
+from tasks.train.bases import Base
+from tasks.train.methods import FineTune
+from tasks.train.space import Search
 
 
 def _by_name(value: Any) -> Any:
@@ -184,7 +186,7 @@ class DataSpec:
 class Recipe:
     """The complete, declarative description of how a model is made; in a spec, how the baseline is."""
 
-    base: str = "minilm"
+    base: Base = "minilm"
     clean: tuple[CleanStep, ...] = ()
     max_removed: Annotated[float, Field(gt=0, le=1)] = 0.5  # the share of rows that one cleaning step may remove
     augment: AugmentMethods = ()
@@ -194,12 +196,14 @@ class Recipe:
 
 @dataclass(frozen=True, config={"extra": "forbid"})
 class Lever:
-    """One change to a recipe: exactly one of `clean`, `augment`, `train`, `compress`, which it replaces."""
+    """One change to a recipe: exactly one of its parts, which it replaces, or a search for base and `train`."""
 
     name: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
     clean: tuple[CleanStep, ...] | None = None
     augment: AugmentMethods | None = None
+    base: Base | None = None
     train: FineTune | None = None
+    search: Search | None = None
     compress: CompressPasses | None = None
 
 

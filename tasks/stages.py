@@ -18,7 +18,7 @@ from tasks import collect as collecting
 from tasks.errors import UserError
 from tasks.store import Store, cache_key
 from tasks.suspects import find_golden_suspects
-from tasks.train.finetune import base_identity
+from tasks.train.bases import base_identity
 
 
 def by_content(context: TaskRunContext, parameters: dict[str, Any]) -> str:

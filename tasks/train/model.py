@@ -7,24 +7,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging as transformers_logging
+from transformers import AutoConfig, AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 
 from serving.predictors import Predictions, predict_classes, tokenizer_function
 from tasks.artifacts import seal
-from tasks.errors import ModelError
 from tasks.records import Candidate
-from tasks.train.base import resolve_base
 
 
 class EncoderClassifier(nn.Module):
-    """Encoder, mean or first-token pooling, dropout, linear head; and the loss that training lowers."""
-
-    label_smoothing: float = 0.0
-    mixup: float = 0.0
+    """Encoder, pooling over its tokens, dropout, linear head. What training lowers is in `tasks.train.objectives`."""
 
     def __init__(self, encoder: PreTrainedModel, labels: int, pooling: str, dropout: float = 0.0) -> None:
         super().__init__()
@@ -39,78 +32,37 @@ class EncoderClassifier(nn.Module):
         input_ids: Tensor,
         attention_mask: Tensor,
         token_type_ids: Tensor | None = None,
-        labels: Tensor | None = None,
+        mixed_with: Tensor | None = None,
+        share: float = 1.0,
     ) -> dict[str, Tensor]:
-        """Return `logits` [batch, labels], and the cross-entropy `loss` where labels are given.
+        """Return `logits` [batch, labels] and, while it trains, the texts' vectors `pooled` [batch, hidden].
 
-        With `mixup` both are those of mixed texts while the model trains, and of the texts as they are otherwise.
+        With `mixed_with` [batch], each text's vector is `share` of its own and the rest of the text's at that place.
         """
         extra = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **extra)[0]  # [batch, tokens, hidden]
-        pooled = mean_pool(hidden, attention_mask) if self.pooling == "mean" else hidden[:, 0]  # [batch, hidden]
-        if labels is not None and self.training and self.mixup:
-            return self._mixed(pooled, labels)
+        pooled = pool(hidden, attention_mask, self.pooling)  # [batch, hidden]
+        if mixed_with is not None:
+            pooled = share * pooled + (1 - share) * pooled[mixed_with]
         logits = self.head(self.dropout(pooled))
-        return {"logits": logits} if labels is None else {"loss": self._loss(logits, labels), "logits": logits}
+        return {"logits": logits, "pooled": pooled} if self.training else {"logits": logits}
 
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the cross-entropy with smoothed labels (Szegedy et al. 2016), the mean over the batch."""
-        return nn.functional.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
 
-    def _mixed(self, pooled: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Return logits and loss of the batch's vectors mixed in pairs, in one proportion drawn from Beta(a, a).
-
-        Zhang et al. 2018, "mixup: Beyond empirical risk minimization", on hidden vectors instead of inputs as in
-        Verma et al. 2019, "Manifold mixup", and Guo et al. 2019, "Augmenting data with mixup for sentence
-        classification". The draws are torch's own, which the training seed sets.
-        """
-        share = float(torch.distributions.Beta(self.mixup, self.mixup).sample())
-        other = torch.randperm(len(pooled)).to(pooled.device)
-        logits = self.head(self.dropout(share * pooled + (1 - share) * pooled[other]))
-        loss = share * self._loss(logits, labels) + (1 - share) * self._loss(logits, labels[other])
-        return {"loss": loss, "logits": logits}
+def pool(hidden: Tensor, attention_mask: Tensor, pooling: str) -> Tensor:
+    """Return one vector for each text, [batch, hidden], of vectors [batch, tokens, hidden]: mean, first or last."""
+    if pooling == "mean":
+        return mean_pool(hidden, attention_mask)
+    if pooling == "first":
+        return hidden[:, 0]
+    places = torch.arange(hidden.shape[1], device=hidden.device)
+    last = (attention_mask * places).argmax(1)  # padded on either side
+    return hidden[torch.arange(len(hidden), device=hidden.device), last]
 
 
 def mean_pool(hidden: Tensor, attention_mask: Tensor) -> Tensor:
     """Return the mean over the tokens that are no padding, [batch, hidden], of vectors [batch, tokens, hidden]."""
     mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
     return (hidden * mask).sum(1) / mask.sum(1).clamp(min=1e-6)
-
-
-def load_base(
-    base: str, labels: int, pooling: str, dropout: float
-) -> tuple[EncoderClassifier, PreTrainedTokenizerBase]:
-    """Return a base encoder with a fresh head, and its fast tokenizer.
-
-    Raises:
-        ModelError: nothing loads under that name (unknown, offline, no safetensors), or its tokenizer is no fast one.
-    """
-    name = resolve_base(base)
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        encoder = AutoModel.from_pretrained(name, use_safetensors=True, dtype=torch.float32)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelError(
-            f"recipe.base: cannot load {base!r} ({first_line}); give 'minilm', a folder with config, safetensors and "
-            "tokenizer, or a hub id that this machine can reach"
-        ) from error
-    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):  # made empty where there are no files
-        raise ModelError(f"recipe.base: {base!r} has no tokenizer; put tokenizer.json beside config and safetensors")
-    if not tokenizer.is_fast:
-        raise ModelError(f"recipe.base: {base!r} has no fast tokenizer (tokenizer.json); choose a base that has one")
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-        encoder.config.pad_token_id = tokenizer.pad_token_id
-    return EncoderClassifier(encoder, labels, pooling, dropout), tokenizer
-
-
-def longest_input(model: EncoderClassifier, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Return how many tokens the base takes at most."""
-    longest = int(tokenizer.model_max_length)
-    return min(longest, int(getattr(model.config, "max_position_embeddings", longest)))
 
 
 def save_artifact(

@@ -30,7 +30,9 @@ from tasks.data.cleaning.scrub_step import Scrub
 from tasks.data.embeddings import embed_texts
 from tasks.data.rows import make_rows, values
 from tasks.measure.statistics import paired_difference
-from tasks.train.finetune import FineTune, finetune
+from tasks.train.finetune import finetune
+from tasks.train.lesson import Lesson
+from tasks.train.methods import FineTune
 from tests.bench.dirt import Dirty, plant, plant_wrong_labels
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -245,7 +247,7 @@ def _gain(original: Pairs, dirty: Pairs, cleaned: Pairs) -> dict[str, float]:
 def _fine_tune(rows: Pairs, labels: Sequence[str], folder: Path, how: FineTune = TRAIN) -> Any:
     from tasks.train.model import TorchPredictor
 
-    finetune("minilm", how, rows, [], labels, folder / "model")
+    finetune("minilm", how, Lesson(rows, [], tuple(labels)), folder / "model")
     return TorchPredictor(folder / "model", read_manifest(folder / "model"))
 
 

@@ -68,7 +68,7 @@ def test_an_augmentation_has_its_effect_in_the_ledger_with_its_interval(tmp_path
     elsewhere = Store(str(tmp_path / "elsewhere"))
     record = VersionRecord(trials[0].candidate, recipe, snapshot, trials[0].card, outcome.verdict, champion.candidate)
     record = from_json(VersionRecord, to_json(record))  # as the registry keeps it
-    again = training_rows(tasks.build, elsewhere, record.recipe, record.snapshot, record.teacher)
+    again = training_rows(tasks.build, elsewhere, record.recipe, record.snapshot, record.given)
     assert (again.digest, again.reports) == (made.digest, made.reports)
     table = read_table(Path(made.uri), made.digest)
     generated = [row for row in table.to_pylist() if row["source"].startswith("augment:")]
@@ -81,4 +81,4 @@ def test_an_augmentation_has_its_effect_in_the_ledger_with_its_interval(tmp_path
     if kept:
         assert best.candidate == kept[-1].candidate
     if any(trial.kept and trial.stage == "augment" for trial in trials):
-        assert best.teacher is not None
+        assert best.given.teacher is not None

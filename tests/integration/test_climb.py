@@ -9,9 +9,9 @@ from flows import climb
 from flows.outcome import Contender, write_outcome
 from tasks.data.augmentation.augment import Swap, Typos
 from tasks.data.augmentation.keep_label import KeepLabel
-from tasks.records import Candidate, Verdict
+from tasks.records import Candidate, Given, Verdict
 from tasks.specs import Lever, Recipe
-from tasks.train.finetune import FineTune
+from tasks.train.methods import FineTune
 from tests.unit.test_effects import SNAPSHOT, outcome, trial
 
 
@@ -39,8 +39,8 @@ def test_a_climb_leaves_rested_levers_out_and_says_so(tmp_path, monkeypatch, cap
 def test_the_best_so_far_judges_what_is_generated_until_the_augmentation_or_the_data_changes(monkeypatch, kept):
     asked = []
 
-    def build(stages, store, recipe, snapshot, teacher):
-        asked.append(teacher and teacher.uri)
+    def build(stages, store, recipe, snapshot, given):
+        asked.append(given.teacher and given.teacher.uri)
         return Candidate(f"made {len(asked)}", f"{len(asked)}" * 64, "onnx", 1)
 
     monkeypatch.setattr(climb, "build", build)
@@ -52,7 +52,7 @@ def test_the_best_so_far_judges_what_is_generated_until_the_augmentation_or_the_
     project = SimpleNamespace(store=None, spec=SimpleNamespace(gate=None, benchmark=None))
     champion = Candidate("champion", "c" * 64, "onnx", 1)
     old = Candidate("old", "d" * 64, "onnx", 1)
-    best = climb.Contender(Recipe(augment=(Typos(),)), champion, teacher=old)
+    best = climb.Contender(Recipe(augment=(Typos(),)), champion, given=Given(old))
     for stage, recipe in [
         ("train", Recipe(augment=(Typos(),), train=FineTune(epochs=9))),  # one change at a time: the teacher stays
         ("augment", Recipe(augment=(Swap(),))),
@@ -64,7 +64,7 @@ def test_the_best_so_far_judges_what_is_generated_until_the_augmentation_or_the_
         best, _ = climb._try(project, best, recipe, "lever", stage, SNAPSHOT)
     if kept:
         assert asked == ["old", "made 1", "made 1", "made 3", None, None]
-        assert best.teacher is None
+        assert best.given.teacher is None
     else:
         assert asked == ["old", "champion", "old", "champion", None, None]
-        assert best.teacher == old
+        assert best.given.teacher == old

@@ -10,8 +10,11 @@ from torch import Tensor, nn
 from transformers.trainer_pt_utils import LabelSmoother
 
 from tasks.records import Candidate
-from tasks.train.finetune import FineTune, finetune
+from tasks.train.finetune import finetune
+from tasks.train.lesson import Lesson
+from tasks.train.methods import FineTune
 from tasks.train.model import EncoderClassifier
+from tasks.train.objectives import Objective
 from tests.loop_support import messages
 
 LABELS = torch.tensor([0, 1, 2, 3, 1, 0])
@@ -30,25 +33,23 @@ class Table(nn.Module):
         return (self.rows(input_ids),)
 
 
-def classifier(**loss: float) -> Any:
+def classifier() -> Any:
     torch.manual_seed(0)
-    model: Any = EncoderClassifier(Table(), 4, "mean")  # type: ignore[arg-type]
-    for name, value in loss.items():
-        setattr(model, name, value)
-    return model
+    return EncoderClassifier(Table(), 4, "mean")  # type: ignore[arg-type]
 
 
-def run(model: Any, seed: int = 3) -> dict[str, Tensor]:
+def run(model: Any, seed: int = 3, rows: int = 6, **loss: float) -> dict[str, Tensor]:
     torch.manual_seed(seed)
-    result: dict[str, Tensor] = model(INPUTS, torch.ones_like(INPUTS), labels=LABELS)
-    return result
+    batch = {"input_ids": INPUTS, "attention_mask": torch.ones_like(INPUTS), "labels": LABELS}
+    found, outputs = Objective(**loss)(model, {name: values[:rows] for name, values in batch.items()})
+    return {"loss": found, "logits": outputs["logits"]}
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
 def test_the_loss_is_that_of_mixed_vectors_against_mixed_labels(alpha: float, smoothing: float) -> None:
-    model = classifier(mixup=alpha, label_smoothing=smoothing).train()
-    found = run(model)
+    model, loss = classifier().train(), {"mixup": alpha, "label_smoothing": smoothing}
+    found = run(model, **loss)
     torch.manual_seed(3)
     share, other = torch.distributions.Beta(alpha, alpha).sample(), torch.randperm(6)
     assert 0 < float(share) < 1
@@ -60,31 +61,26 @@ def test_the_loss_is_that_of_mixed_vectors_against_mixed_labels(alpha: float, sm
     expected = -(soft * logits.log_softmax(1)).sum(1).mean()
     torch.testing.assert_close(found["loss"], expected)
     torch.testing.assert_close(found["logits"], logits)
-    assert run(model)["loss"] == found["loss"]
-    assert run(model, seed=4)["loss"] != found["loss"]
+    assert run(model, **loss)["loss"] == found["loss"]
+    assert run(model, seed=4, **loss)["loss"] != found["loss"]
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
 def test_smoothed_labels_are_those_of_the_trainer(smoothing: float) -> None:
-    model = classifier(label_smoothing=smoothing).train()
-    found = run(model)
+    found = run(classifier().train(), label_smoothing=smoothing)
     torch.testing.assert_close(found["loss"], LabelSmoother(smoothing)({"logits": found["logits"]}, LABELS))
 
 
-def test_nothing_is_mixed_in_evaluation_nor_without_labels_nor_at_alpha_zero() -> None:
-    plain, mixed = run(classifier()), classifier(mixup=0.4)
-    for model in (mixed.eval(), classifier(mixup=0.0).train()):
-        for name, value in run(model).items():
+def test_nothing_is_mixed_in_evaluation_nor_at_alpha_zero() -> None:
+    plain = run(classifier().train())
+    for found in (run(classifier().eval(), mixup=0.4), run(classifier().train(), mixup=0.0)):
+        for name, value in found.items():
             torch.testing.assert_close(value, plain[name])
-    only = mixed.train()(INPUTS, torch.ones_like(INPUTS))
-    assert set(only) == {"logits"}
-    torch.testing.assert_close(only["logits"], plain["logits"])
 
 
 def test_a_batch_of_one_text_is_mixed_with_itself() -> None:
-    model, ones = classifier(mixup=1.0).train(), torch.ones(1, 3, dtype=torch.long)
-    mixed = model(INPUTS[:1], ones, labels=LABELS[:1])["loss"]
-    torch.testing.assert_close(mixed, model.eval()(INPUTS[:1], ones, labels=LABELS[:1])["loss"])
+    mixed = run(classifier().train(), rows=1, mixup=1.0)["loss"]
+    torch.testing.assert_close(mixed, run(classifier().eval(), rows=1)["loss"])
 
 
 def test_training_with_it_follows_from_the_seed_and_teaches_something_else(tmp_path: Path, tiny_base: Path) -> None:
@@ -94,7 +90,9 @@ def test_training_with_it_follows_from_the_seed_and_teaches_something_else(tmp_p
     def train(name: str, **changes: Any) -> Candidate:
         (tmp_path / name).mkdir()
         method = FineTune(epochs=2, learning_rate=0.01, precision="fp32", label_smoothing=0.1, **changes)
-        return finetune(str(tiny_base), method, rows[:120], rows[120:], labels, tmp_path / name / "model")
+        return finetune(
+            str(tiny_base), method, Lesson(rows[:120], rows[120:], tuple(labels)), tmp_path / name / "model"
+        )
 
     first, again, off = train("first", mixup=0.4), train("again", mixup=0.4), train("off")
     files = [(Path(made.uri) / "model.safetensors").read_bytes() for made in (first, again, off)]

@@ -18,10 +18,10 @@ from tasks.data.cleaning.clean import DropEmpty
 from tasks.data.cleaning.normalise import Normalise
 from tasks.data.rows import make_rows
 from tasks.data.snapshot import read_table, write_table
-from tasks.records import Candidate, Snapshot
+from tasks.records import Candidate, Given, Snapshot
 from tasks.specs import Recipe
 from tasks.store import Store
-from tasks.train.finetune import FineTune
+from tasks.train.methods import FineTune
 
 RECIPE = Recipe(
     base="hub/none",
@@ -70,10 +70,10 @@ def runs(monkeypatch):
 
         return wrapper
 
-    def finetune(base, method, train, valid, labels, folder):
+    def finetune(base, method, lesson, folder):
         folder.mkdir()
-        (folder / "weights").write_text(repr((base, method, train, valid, labels)))
-        return seal(folder, runtime="torch", labels=list(labels), notes={})
+        (folder / "weights").write_text(repr((base, method, replace(lesson, work=None, tokens=None))))
+        return seal(folder, runtime="torch", labels=list(lesson.labels), notes={})
 
     def compress_pass(method, source, folder):
         folder.mkdir()
@@ -163,7 +163,7 @@ def teacher(name):
 def test_another_teacher_rebuilds_what_it_judges_and_nothing_before(store, snapshot, runs, opened):
     def made(judge):
         runs.clear()
-        candidate = tasks.build.build(tasks.build, store, RECIPE, snapshot, judge)
+        candidate = tasks.build.build(tasks.build, store, RECIPE, snapshot, Given(judge))
         return candidate, list(runs)
 
     alone, _ = made(None)
@@ -178,12 +178,12 @@ def test_another_teacher_rebuilds_what_it_judges_and_nothing_before(store, snaps
 
 
 def test_the_rows_say_who_judged_them(store, snapshot, runs, opened):
-    rows = tasks.build.training_rows(tasks.build, store, RECIPE, snapshot, teacher("c"))
+    rows = tasks.build.training_rows(tasks.build, store, RECIPE, snapshot, Given(teacher("c")))
     assert [report.step for report in rows.reports] == ["normalise", "drop_empty", "typos", "keep_label"]
     assert rows.reports[-1].parameters["teacher"] == "c" * 64
     table = read_table(Path(rows.uri), rows.digest).to_pylist()
     assert {row["target"] for row in table if row["source"] != "test"} == {"a"}
-    again = tasks.build.training_rows(tasks.build, store, RECIPE, snapshot, teacher("c"))
+    again = tasks.build.training_rows(tasks.build, store, RECIPE, snapshot, Given(teacher("c")))
     assert again == rows
     assert runs == ["clean", "augment"]
 
@@ -193,7 +193,7 @@ def test_a_teacher_that_nobody_asks_changes_nothing(store, snapshot, runs, opene
         recipe = replace(RECIPE, augment=(Typos(share=0.5), filters))
         first = build(store, recipe, snapshot)
         runs.clear()
-        assert tasks.build.build(tasks.build, store, recipe, snapshot, teacher("c")) == first
+        assert tasks.build.build(tasks.build, store, recipe, snapshot, Given(teacher("c"))) == first
         assert runs == opened == []
 
 

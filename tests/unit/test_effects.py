@@ -14,7 +14,7 @@ from tasks.errors import ReviewError
 from tasks.measure.gate.comparisons import COST_GAIN, COST_KEPT, QUALITY_KEPT
 from tasks.records import Candidate, Interval, LeverTrial, Scorecard, Snapshot, Test, Verdict
 from tasks.specs import Lever
-from tasks.train.finetune import FineTune
+from tasks.train.methods import FineTune
 from tests.unit.measured import quality
 
 Test.__test__ = False  # a record, no test

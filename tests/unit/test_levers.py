@@ -13,18 +13,24 @@ from tasks.data.augmentation.augment import Typos
 from tasks.data.cleaning.clean import DropEmpty
 from tasks.levers import CLAIMS, STAGES, Plan, Try, gain_per_minute, in_order, plan_levers, pull, stage_of
 from tasks.specs import Lever, Recipe
-from tasks.train.finetune import FineTune
+from tasks.train.methods import FineTune
+from tasks.train.space import Search
 
 LEVERS = {
     "clean": Lever("c", clean=(DropEmpty(),)),
     "augment": Lever("a", augment=(Typos(),)),
+    "base": Lever("b", base="hub/other"),
     "train": Lever("t", train=FineTune(epochs=9)),
+    "search": Lever("s", search=Search(trials=4)),
     "compress": Lever("q", compress=(Onnx(), Int8Dynamic())),
 }
 RECIPE = Recipe(clean=(), train=FineTune(epochs=2))
 
 
-@pytest.mark.parametrize("stage", STAGES)
+PARTS = [stage for stage in STAGES if stage != "search"]  # of a recipe; what a search finds is pulled instead of it
+
+
+@pytest.mark.parametrize("stage", PARTS)
 def test_a_lever_replaces_its_stage_and_nothing_else(stage):
     lever = LEVERS[stage]
     assert stage_of(lever) == stage
@@ -33,7 +39,7 @@ def test_a_lever_replaces_its_stage_and_nothing_else(stage):
     assert replace(pulled, **{stage: getattr(RECIPE, stage)}) == RECIPE
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", PARTS)
 def test_pulled_twice_a_lever_changes_nothing(stage):
     once = pull(LEVERS[stage], RECIPE)
     assert pull(LEVERS[stage], once) == once
@@ -47,7 +53,10 @@ def test_an_empty_list_is_a_change_too():
 @pytest.mark.parametrize(
     ("lever", "named"),
     [
-        (Lever("idle"), "lever 'idle' must set exactly one of clean, augment, train, compress; it sets none of them"),
+        (
+            Lever("idle"),
+            "lever 'idle' must set exactly one of clean, augment, base, train, search, compress; it sets none of them",
+        ),
         (Lever("both", train=FineTune(), compress=()), "it sets train and compress"),
     ],
 )
@@ -57,7 +66,7 @@ def test_a_lever_of_no_or_two_stages_is_refused(lever, named):
 
 
 def test_levers_are_tried_in_the_order_of_the_stages():
-    shuffled = [LEVERS[stage] for stage in ("compress", "train", "clean", "augment")]
+    shuffled = [LEVERS[stage] for stage in ("compress", "search", "train", "clean", "base", "augment")]
     assert [stage_of(lever) for lever in in_order(shuffled)] == list(STAGES)
 
 

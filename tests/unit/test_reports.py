@@ -57,7 +57,7 @@ from tasks.records import (
 )
 from tasks.specs import Lever, Recipe
 from tasks.suspects import Suspect, SuspectTable
-from tasks.train.finetune import FineTune
+from tasks.train.methods import FineTune
 from tests.unit.measured import STEADY, paired_scores, quality, speed
 
 test_rows.__test__ = False  # a function of the module's, no test

@@ -12,7 +12,7 @@ from tasks.errors import DataError, StorageError
 from tasks.records import Candidate, Snapshot, Table
 from tasks.specs import Recipe
 from tasks.store import CODE, RECORD, Store, cache_key, code_digest
-from tasks.train.finetune import FineTune
+from tasks.train.methods import FineTune
 
 TABLE = Table("somewhere/rows.parquet", "d1", 5)
 
