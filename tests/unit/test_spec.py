@@ -164,10 +164,10 @@ def test_a_mistake_names_field_and_mend(refusal, content, message):
     [
         (lever(),
          "levers[1]: lever 'second' must set exactly one of clean, augment, base, train, search, compress; it"
-         " of them"),
+         " sets none of them"),
         (lever(train={}, compress=[]),
          "levers[1]: lever 'second' must set exactly one of clean, augment, base, train, search, compress; it"
-         " compress"),
+         " sets train and compress"),
         (changed("levers", [{"name": "a", "train": {}}, {"name": "a", "compress": []}]),
          "levers: the name 'a' stands twice; give each lever a name of its own"),
     ],
