@@ -20,18 +20,20 @@ def finetune(base: Base, method: FineTune, lesson: Lesson, folder: Path) -> Cand
     """Return the fine-tuned model as a torch artifact in `folder`.
 
     Raises:
-        ModelError: the base cannot be loaded, or the loss is not a finite number.
+        ModelError: the base cannot be loaded, the champion does not fit it, or the loss is not a finite number.
     """
     from transformers import set_seed
 
-    from tasks.train.loading import load_base, longest_input
+    from tasks.train.loading import longest_input
     from tasks.train.model import save_artifact
     from tasks.train.objectives import make_objective
+    from tasks.train.parameters import merge, prepare
+    from tasks.train.start import open_start
     from tasks.train.tokens import encode
     from tasks.train.trainer import train
 
     set_seed(method.seed)
-    model, tokenizer = load_base(base, len(lesson.labels), method.pooling, method.dropout)
+    model, tokenizer = open_start(base, method, lesson)
     method = replace(method, max_length=min(method.max_length, longest_input(model, tokenizer)))
     index = {label: number for number, label in enumerate(lesson.labels)}
     log.info("fit %s: %d train rows, %d valid rows, %d labels", base, len(lesson.train), len(lesson.valid), len(index))
@@ -39,7 +41,10 @@ def finetune(base: Base, method: FineTune, lesson: Lesson, folder: Path) -> Cand
         encode([text for text, _ in part], tokenizer, method.max_length, labels=[index[label] for _, label in part])
         for part in (lesson.train, lesson.valid)
     )
-    notes = train(model, tokenizer, make_objective(method), method, rows, valid, folder.parent)
+    objective = make_objective(method, [row["labels"] for row in rows], len(index), tokenizer.model_input_names)
+    learner, rows, valid = prepare(model, tokenizer, method.tune, rows, valid)
+    notes = train(learner, tokenizer, objective, method, rows, valid, folder.parent)
+    merge(model)
     notes = {name: value for name, value in notes.items() if math.isfinite(value)}
     log.info("fit done: %s", notes)
     return save_artifact(folder, model, tokenizer, labels=list(lesson.labels), max_length=method.max_length,
