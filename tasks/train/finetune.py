@@ -41,9 +41,10 @@ def finetune(base: Base, method: FineTune, lesson: Lesson, folder: Path) -> Cand
         encode([text for text, _ in part], tokenizer, method.max_length, labels=[index[label] for _, label in part])
         for part in (lesson.train, lesson.valid)
     )
-    objective = make_objective(method, [row["labels"] for row in rows], len(index), tokenizer.model_input_names)
-    learner, rows, valid = prepare(model, tokenizer, method.tune, rows, valid)
-    notes = train(learner, tokenizer, objective, method, rows, valid, folder.parent)
+    targets = [index[label] for _, label in lesson.train]
+    objective = make_objective(method, targets, len(index), tokenizer.model_input_names)
+    learner, train_rows, valid_rows = prepare(model, tokenizer, method.tune, rows, valid)
+    notes = train(learner, tokenizer, objective, method, train_rows, valid_rows, folder.parent)
     merge(model)
     notes = {name: value for name, value in notes.items() if math.isfinite(value)}
     log.info("fit done: %s", notes)

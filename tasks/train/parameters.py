@@ -5,13 +5,13 @@ while it runs, and `merge` the plain model again, whose names and shapes are tho
 """
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase, TrainerCallback
+from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase, TrainerCallback
 from transformers.pytorch_utils import Conv1D
 
 from tasks.errors import ModelError
@@ -21,7 +21,7 @@ from tasks.train.model import EncoderClassifier, classify
 
 log = logging.getLogger(__name__)
 
-Encoded = list[dict[str, Any]]
+Rows = Sequence[dict[str, Any]]  # encoded texts
 VECTOR_BATCH = 64  # texts
 
 
@@ -43,8 +43,8 @@ class HeadOnly(nn.Module):
 
 
 def prepare(
-    model: EncoderClassifier, tokenizer: PreTrainedTokenizerBase, tune: Tune, rows: Encoded, valid: Encoded
-) -> tuple[nn.Module, Encoded, Encoded]:
+    model: EncoderClassifier, tokenizer: PreTrainedTokenizerBase, tune: Tune, rows: Rows, valid: Rows
+) -> tuple[nn.Module, Rows, Rows]:
     """Return what is to be trained of the model, which learns in place, and the rows that it is to be given.
 
     With `Frozen` that is the head: nothing below it learns, so the encoder runs once over each text, without dropout
@@ -104,19 +104,18 @@ def merge(model: EncoderClassifier) -> None:
         model.encoder = model.encoder.merge_and_unload()
 
 
-def with_vectors(model: EncoderClassifier, tokenizer: PreTrainedTokenizerBase, rows: Encoded) -> Encoded:
+def with_vectors(model: EncoderClassifier, tokenizer: PreTrainedTokenizerBase, rows: Rows) -> Rows:
     """Return encoded rows with the encoder's `vectors` [hidden] of their texts, from batches of similar length."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device).eval()
-    names = tokenizer.model_input_names
+    rows, names, collate = list(rows), tokenizer.model_input_names, DataCollatorWithPadding(tokenizer)
     order = sorted(range(len(rows)), key=lambda row: len(rows[row]["input_ids"]))
     found: dict[int, np.ndarray] = {}
     for start in range(0, len(order), VECTOR_BATCH):
         places = order[start : start + VECTOR_BATCH]
-        texts = [{name: rows[place][name] for name in names if name in rows[place]} for place in places]
-        batch = tokenizer.pad(texts, return_tensors="pt").to(device)
+        batch = collate([{name: rows[place][name] for name in names if name in rows[place]} for place in places])
         with torch.inference_mode():
-            vectors = model.vectors(**batch).float().cpu().numpy()  # [batch, hidden]
+            vectors = model.vectors(**batch.to(device)).float().cpu().numpy()  # [batch, hidden]
         found.update(zip(places, vectors, strict=True))
     log.info("encoder: %d texts as vectors, once, since only the head learns", len(rows))
     return [{**row, "vectors": found[number]} for number, row in enumerate(rows)]
@@ -159,11 +158,15 @@ def _ends(name: str, target: str) -> bool:
 class _Thaw(TrainerCallback):  # type: ignore[misc]
     """Lets layers learn from the top down: which ones follows from the step alone, so that a resumed run goes on alike.
 
-    The weights are frozen when training begins and not before: by then DDP knows all of them.
+    The weights are frozen when training begins and not before, for DDP shares out only those that learn when it is
+    made; so all of them do until then, a second try after an aborted one included.
     """
 
     def __init__(self, share: float) -> None:
         self._share = share
+
+    def on_init_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        model.requires_grad_(True)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         self.on_step_begin(args, state, control, model)

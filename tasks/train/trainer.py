@@ -2,6 +2,7 @@
 
 import math
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from tasks.train.precision import use_bf16
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Encoded = list[dict[str, Any]]
+Encoded = Sequence[dict[str, Any]]
 
 
 def train(
