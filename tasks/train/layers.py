@@ -18,7 +18,7 @@ def parameter_depths(model: nn.Module) -> dict[str, int]:
     """Return how deep each parameter lies, by its name: 0 the head, 1 the top layer, 2 the one below, and so on.
 
     What stands behind the layers (a last norm, a pooler) counts as the head; what stands before them, and embeddings
-    wherever they stand (positions that all layers share), as one below the bottom layer.
+    on either side (such as of positions that all layers share), as one below the bottom layer.
 
     Raises:
         ModelError: the model has no list of layers.

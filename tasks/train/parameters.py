@@ -98,9 +98,9 @@ def callbacks(tune: Tune) -> list[TrainerCallback]:
 
 def merge(model: EncoderClassifier) -> None:
     """Make the trained model a plain one: adapters are added to the weights that they stand beside."""
-    from peft import PeftModel
+    from peft import LoraModel
 
-    if isinstance(model.encoder, PeftModel):
+    if isinstance(model.encoder, LoraModel):
         model.encoder = model.encoder.merge_and_unload()
 
 
@@ -127,7 +127,7 @@ def add_adapters(model: EncoderClassifier, tune: Lora) -> None:
     Raises:
         ModelError: no linear layer's name ends with one of the targets.
     """
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig, LoraModel
 
     linear = dict(_linear_layers(model.encoder))
     chosen = [name for name in linear if not tune.targets or any(_ends(name, target) for target in tune.targets)]
@@ -137,7 +137,7 @@ def add_adapters(model: EncoderClassifier, tune: Lora) -> None:
         raise ModelError(f"train.tune.targets: the encoder has no linear layer {unknown[0]!r}; there are {known}")
     config = LoraConfig(r=tune.rank, lora_alpha=tune.alpha, lora_dropout=tune.dropout, target_modules=chosen,
                         fan_in_fan_out=isinstance(linear[chosen[0]], Conv1D))  # fmt: skip
-    model.encoder = get_peft_model(model.encoder, config)
+    model.encoder = LoraModel(model.encoder, config, "default")
     learning = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     log.info("adapters of rank %d beside %d linear layers: %d weights learn", tune.rank, len(chosen), learning)
 

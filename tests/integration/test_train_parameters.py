@@ -48,7 +48,7 @@ FAMILIES: dict[str, Any] = {
     "modernbert": lambda: ModernBertModel(ModernBertConfig(**SMALL, pad_token_id=0, bos_token_id=1, eos_token_id=1,
                                                            cls_token_id=1, sep_token_id=1)),
     "t5": lambda: T5EncoderModel(T5Config(vocab_size=50, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)),
-    "gpt2": lambda: GPT2Model(GPT2Config(vocab_size=50, n_embd=16, n_layer=3, n_head=2, bos_token_id=1, eos_token_id=1)),
+    "gpt2": lambda: GPT2Model(GPT2Config(vocab_size=50, n_embd=16, n_layer=3, n_head=2, bos_token_id=1)),
 }  # fmt: skip
 DECAY = 0.5
 
@@ -97,13 +97,11 @@ def test_layers_and_depths_are_found_in_every_family(family: str) -> None:
     depths = parameter_depths(model)
     assert depths.keys() == dict(model.named_parameters()).keys()
     names = {id(parameter): name for name, parameter in model.named_parameters()}
+    inside = {id(parameter) for parameter in layers.parameters()}
     for number, layer in enumerate(layers):
-        assert {depths[names[id(parameter)]] for parameter in layer.parameters()} <= {
-            len(layers) - number,
-            len(layers) + 1,  # T5's table of positions, which all layers share, stands in the first one
-        }
+        assert {depths[names[id(parameter)]] for parameter in layer.parameters()} == {len(layers) - number}
     for module in model.modules():
-        if isinstance(module, nn.Embedding):
+        if isinstance(module, nn.Embedding) and id(module.weight) not in inside:  # T5 has one in its first layer
             assert depths[names[id(module.weight)]] == len(layers) + 1
     assert depths["head.weight"] == depths["head.bias"] == 0
 
@@ -183,12 +181,12 @@ def test_every_loss_works_on_a_frozen_encoder(deep_base: Path, tmp_path: Path, p
     assert not any(changed(deep_base, made).values())
 
 
-def test_adapters_change_the_linear_weights_alone_and_export(deep_base: Path, tmp_path: Path) -> None:
-    made = run(deep_base, tmp_path / "lora", tune=Lora(rank=4, dropout=0.1))
-    found = changed(deep_base, made)
+def test_adapters_change_the_linear_weights_alone_and_export(tiny_base: Path, tmp_path: Path) -> None:
+    made = run(tiny_base, tmp_path / "lora", tune=Lora(rank=4, dropout=0.1))
+    found = changed(tiny_base, made)
     linear = {name for name in found if name.startswith("encoder.layer") and name.endswith("weight")}
     linear -= {name for name in linear if "LayerNorm" in name}
-    assert len(linear) == 3 * 6
+    assert len(linear) == 6
     assert {name for name, differs in found.items() if differs} == linear
     exported = export_onnx(made, tmp_path / "onnx")
     assert exported.notes["parity"] < 1e-4
@@ -375,7 +373,5 @@ def test_a_champion_that_does_not_fit_is_refused(
 
 
 def test_a_champion_of_another_architecture_is_refused(tiny_base: Path, champion: Candidate) -> None:
-    with pytest.raises(
-        ModelError, match="architecture is not the base's .num_hidden_layers 3, not 1.; set train.start"
-    ):
+    with pytest.raises(ModelError, match=r"architecture is not the base's \(num_hidden_layers 3, not 1\)"):
         open_start(str(tiny_base), FineTune(start="champion"), Lesson([], [], LABELS, parent=champion))
