@@ -5,6 +5,7 @@ while it runs, and `merge` the plain model again, whose names and shapes are tho
 """
 
 import logging
+import os
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
@@ -106,7 +107,7 @@ def merge(model: EncoderClassifier) -> None:
 
 def with_vectors(model: EncoderClassifier, tokenizer: PreTrainedTokenizerBase, rows: Rows) -> Rows:
     """Return encoded rows with the encoder's `vectors` [hidden] of their texts, from batches of similar length."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu")
     model.to(device).eval()
     rows, names, collate = list(rows), tokenizer.model_input_names, DataCollatorWithPadding(tokenizer)
     order = sorted(range(len(rows)), key=lambda row: len(rows[row]["input_ids"]))
