@@ -28,14 +28,15 @@ from transformers import (
 from tasks.artifacts import open_artifact, seal
 from tasks.compress.export import export_onnx
 from tasks.errors import ModelError
+from tasks.progress import progress_to
 from tasks.records import Candidate
+from tasks.train import checkpoints
 from tasks.train.finetune import finetune
 from tasks.train.layers import encoder_layers, parameter_depths
 from tasks.train.lesson import Lesson
-from tasks.train.methods import FineTune, Frozen, Full, Gradual, Lora, Tune
+from tasks.train.methods import FineTune, Frozen, Full, Gradual, Lora
 from tasks.train.model import EncoderClassifier, load_artifact
-from tasks.train.objectives import Objective
-from tasks.train.parameters import callbacks, merge, parameter_groups, prepare, thawed_depth, with_vectors
+from tasks.train.parameters import merge, parameter_groups, prepare, thawed_depth, with_vectors
 from tasks.train.start import open_start
 from tests.loop_support import messages
 
@@ -245,41 +246,53 @@ def test_what_learns_grows_from_the_head_to_everything(share: float, bottom: int
         assert set(depths) == set(range(bottom + 1))
 
 
-class Small(Trainer):  # type: ignore[misc]
-    """The `Trainer` with our optimizer groups and loss, and nothing else of ours."""
-
-    def __init__(self, method: FineTune, **options: Any) -> None:
-        super().__init__(callbacks=callbacks(method.tune), **options)
-        self.method = method
-
-    def create_optimizer(self, model: Any = None) -> Any:
-        if self.optimizer is None:
-            decayed = frozenset(self.get_decay_parameter_names(self.model))
-            self.optimizer = torch.optim.AdamW(parameter_groups(self.model, self.method, decayed))
-        return self.optimizer
-
-    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        return Objective()(model, inputs)[0]
+class Stopped(Exception):
+    """What ends a training in the middle."""
 
 
-@pytest.mark.parametrize("tune", [Gradual(share=0.8, layer_decay=0.9), Lora(rank=2), Full(layer_decay=0.7)])
-def test_a_training_that_goes_on_from_a_checkpoint_ends_as_an_undisturbed_one(tune: Tune, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    rows = [{"input_ids": row, "attention_mask": torch.ones(5, dtype=torch.int64), "labels": number % 4}
-            for number, row in enumerate(torch.randint(2, 50, (20, 5)))]  # fmt: skip
-    ends = []
-    for resumed in (None, str(tmp_path / "checkpoint-4")):
-        model = family_model("bert")
-        learner, _, _ = prepare(model, None, tune, [], [])  # type: ignore[arg-type]
-        arguments = TrainingArguments(
-            output_dir=str(tmp_path), max_steps=10, per_device_train_batch_size=4, save_steps=4, use_cpu=True,
-            report_to=[], disable_tqdm=True, remove_unused_columns=False, learning_rate=0.01, logging_steps=100,
-        )  # fmt: skip
-        trainer = Small(FineTune(learning_rate=0.01, tune=tune), model=learner, args=arguments, train_dataset=rows)
-        trainer.train(resume_from_checkpoint=resumed)
-        ends.append(learner.state_dict())
-    for name, tensor in ends[0].items():
-        assert torch.equal(tensor, ends[1][name]), name
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"tune": Gradual(share=0.8, layer_decay=0.9), "ema": 0.5},
+        {"tune": Lora(rank=2, dropout=0.2), "ema": 0.5},
+        {"tune": Full(layer_decay=0.7), "r_drop": 1.0, "focal": 1.0},
+        {"tune": Frozen(), "mixup": 0.5},
+    ],
+    ids=lambda options: options["tune"].kind,
+)
+def test_a_training_that_goes_on_from_a_checkpoint_ends_as_an_undisturbed_one(
+    deep_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(checkpoints, "EVERY_SECONDS", 0.0)
+    rows = {"train": ROWS[:64], "valid": ROWS[64:], "labels": LABELS}
+    undisturbed = run(deep_base, tmp_path / "whole", lesson=Lesson(**rows), epochs=2, batch_size=12, **options)
+
+    def stop(what: str, done: int, total: int) -> None:
+        steps.append(done)
+        if len(steps) == 8:
+            raise Stopped
+
+    steps: list[int] = []
+    lesson = Lesson(**rows, work=tmp_path / "work")
+    with progress_to(stop):
+        with pytest.raises(Stopped):
+            run(deep_base, tmp_path / "stopped", lesson=lesson, epochs=2, batch_size=12, **options)
+        made = run(deep_base, tmp_path / "made", lesson=lesson, epochs=2, batch_size=12, **options)
+    assert steps == [*range(1, 9), *range(8, 13)]  # the checkpoint of step 7 was the last whole one
+    files = [(Path(each.uri) / "model.safetensors").read_bytes() for each in (undisturbed, made)]
+    assert files[0] == files[1]
+    assert made.notes["valid_loss"] == undisturbed.notes["valid_loss"]
+
+
+def test_adapters_learn_alike_where_activations_are_computed_again(deep_base: Path, tmp_path: Path) -> None:
+    kept, again = (
+        load_file(
+            Path(run(deep_base, tmp_path / str(on), tune=Lora(rank=2), checkpointing=on).uri) / "model.safetensors"
+        )
+        for on in (False, True)
+    )
+    for name, tensor in kept.items():
+        torch.testing.assert_close(again[name], tensor)
 
 
 @pytest.fixture(scope="module")
