@@ -127,7 +127,7 @@ def _share(method: FineTune) -> int:
     Raises:
         ModelError: the batch cannot be shared evenly.
     """
-    processes = PartialState().num_processes
+    processes = int(PartialState().num_processes)
     if method.batch_size % processes:
         raise ModelError(f"train.batch_size: {method.batch_size} texts cannot be shared by {processes} processes; give "
                          f"a multiple of {processes}")  # fmt: skip
