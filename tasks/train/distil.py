@@ -1,0 +1,145 @@
+"""Distillation: a student learns from its teachers' answers beside the labels (Hinton et al. 2015).
+
+Here the teachers answer and the student is opened; how much their answers weigh is in `tasks.train.objectives`, and
+teachers are trained by the fits before. Several teachers are one by the mean of their softened probabilities.
+"""
+
+import logging
+import os
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from serving.predictors import encodable, tokenizer_function
+from tasks.artifacts import open_artifact
+from tasks.errors import ModelError
+from tasks.records import Candidate
+from tasks.train.lesson import Lesson
+from tasks.train.methods import FineTune
+from tasks.train.model import EncoderClassifier
+from tasks.train.precision import use_bf16
+from tasks.train.reopen import label_places, open_trained
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+log = logging.getLogger(__name__)
+
+NO_LABEL = -100  # of a text that nobody labelled: only the teachers' answers are learnt
+BATCH_SIZE = 64
+
+
+def open_copy(
+    teacher: Candidate, layers: Sequence[int], labels: tuple[str, ...], dropout: float
+) -> "tuple[EncoderClassifier, PreTrainedTokenizerBase]":
+    """Return a student that is the teacher with only the given of its layers, head included, and its tokenizer.
+
+    Raises:
+        ModelError: the teacher lacks a layer or has other labels.
+    """
+    model, tokenizer = open_trained(teacher, labels, dropout)
+    keep_layers(model.encoder, layers)
+    log.info("distil: the student has the teacher's layers %s", list(layers))
+    return model, tokenizer
+
+
+def keep_layers(encoder: PreTrainedModel, layers: Sequence[int]) -> None:
+    """Leave the encoder only the given of its layers, in their order, in place.
+
+    Raises:
+        ModelError: it has no such layer.
+    """
+    lists = [(name, part) for name, part in encoder.named_modules() if isinstance(part, nn.ModuleList)]
+    name, found = max(lists, key=lambda each: len(each[1]))
+    lacking = [layer for layer in layers if layer >= len(found)]
+    if lacking:
+        raise ModelError(
+            f"train.distil.student: the teacher has no layer {lacking[0]}; name some of its layers 0 to "
+            f"{len(found) - 1}"
+        )
+    parent, _, attribute = name.rpartition(".")
+    setattr(encoder.get_submodule(parent), attribute, nn.ModuleList(found[layer] for layer in layers))
+    encoder.config.num_hidden_layers = len(layers)
+
+
+def distilled_rows(
+    method: FineTune, lesson: Lesson, index: dict[str, int]
+) -> tuple[list[str], list[int], list[list[float]]]:
+    """Return texts, their labels' numbers (-100 where there is none), and the teachers' answers for each.
+
+    The train rows come first, then the unlabelled texts that are none of theirs, where the method wants them. The
+    answers are kept in the lesson's work folder, so that a killed training does not ask again.
+
+    Raises:
+        ModelError: a teacher has other labels.
+    """
+    assert method.distil is not None
+    taught = {text for text, _ in lesson.train}
+    wanted = lesson.unlabelled if method.distil.unlabelled else ()
+    further = [text for text in dict.fromkeys(wanted) if text not in taught]
+    texts = [*(text for text, _ in lesson.train), *further]
+    labels = [*(index[label] for _, label in lesson.train), *[NO_LABEL] * len(further)]
+    path = lesson.work and lesson.work / "answers.safetensors"
+    if path and path.is_file():
+        answers = load_file(path)["logits"]
+    else:
+        answers = teacher_logits(lesson.teachers, texts, lesson.labels, method.distil.temperature, method.precision)
+        if path:
+            _keep(path, answers)
+    log.info("distil: %d teachers answered on %d train rows and %d unlabelled texts", len(lesson.teachers),
+             len(lesson.train), len(further))  # fmt: skip
+    return texts, labels, answers.tolist()
+
+
+def _keep(path: Path, answers: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.partial")  # of several processes each writes its own
+    save_file({"logits": answers}, partial)
+    partial.rename(path)
+
+
+def teacher_logits(
+    teachers: Sequence[Candidate], texts: Sequence[str], labels: tuple[str, ...], temperature: float,
+    precision: str = "fp32",
+) -> np.ndarray:  # fmt: skip
+    """Return what the teachers say of each text together, [texts, labels] float32, in the order of `labels`.
+
+    It is T * log(mean of softmax(logits / T)): softened by the same temperature T it gives the mean of the teachers'
+    softened probabilities, and of one teacher it is the logits but for a constant in each row.
+
+    Raises:
+        ModelError: a teacher has other labels than `labels`, in whatever order.
+    """
+    logs = [_log_probabilities(teacher, texts, labels, temperature, precision) for teacher in teachers]
+    mean = torch.logsumexp(torch.stack(logs), dim=0) - float(np.log(len(logs)))  # [texts, labels]
+    answers: np.ndarray = (temperature * mean).numpy()
+    return answers
+
+
+@torch.inference_mode()
+def _log_probabilities(
+    teacher: Candidate, texts: Sequence[str], labels: tuple[str, ...], temperature: float, precision: str
+) -> Tensor:
+    """Return one teacher's softened log-probabilities, [texts, labels]; it tokenises for itself."""
+    folder, manifest = open_artifact(teacher)
+    label_places(manifest["labels"], labels)  # before anything heavy
+    model, _ = open_trained(teacher, labels)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = model.to(device).eval()
+    tokenize = tokenizer_function(folder, manifest["max_length"])
+    found = torch.empty(len(texts), len(labels))
+    order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
+    with torch.autocast(device, torch.bfloat16) if use_bf16(precision) else nullcontext():
+        for start in range(0, len(order), BATCH_SIZE):
+            rows = order[start : start + BATCH_SIZE]
+            batch = tokenize([encodable(texts[row]) for row in rows])
+            logits = model(**{name: torch.from_numpy(batch[name]).to(device) for name in manifest["inputs"]})["logits"]
+            found[rows] = (logits.float() / temperature).log_softmax(1).cpu()
+    return found
