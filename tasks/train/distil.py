@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,14 +25,15 @@ from tasks.train.lesson import Lesson
 from tasks.train.methods import FineTune
 from tasks.train.model import EncoderClassifier
 from tasks.train.precision import use_bf16
+from tasks.train.objectives import NO_LABEL
 from tasks.train.reopen import label_places, open_trained
+from tasks.train.tokens import encode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
 
-NO_LABEL = -100  # of a text that nobody labelled: only the teachers' answers are learnt
 BATCH_SIZE = 64
 
 
@@ -69,18 +70,17 @@ def keep_layers(encoder: PreTrainedModel, layers: Sequence[int]) -> None:
     encoder.config.num_hidden_layers = len(layers)
 
 
-def distilled_rows(
-    method: FineTune, lesson: Lesson, index: dict[str, int]
-) -> tuple[list[str], list[int], list[list[float]]]:
-    """Return texts, their labels' numbers (-100 where there is none), and the teachers' answers for each.
+def with_answers(method: FineTune, lesson: Lesson, tokenizer: "PreTrainedTokenizerBase") -> list[dict[str, Any]]:
+    """Return the encoded rows that a student learns from, each with the teachers' answers as `teacher_logits`.
 
-    The train rows come first, then the unlabelled texts that are none of theirs, where the method wants them. The
-    answers are kept in the lesson's work folder, so that a killed training does not ask again.
+    The train rows come first, then the unlabelled texts that are none of theirs, where the method wants them, with the
+    label -100. The answers are kept in the lesson's work folder, so that a killed training does not ask again.
 
     Raises:
         ModelError: a teacher has other labels.
     """
     assert method.distil is not None
+    index = {label: number for number, label in enumerate(lesson.labels)}
     taught = {text for text, _ in lesson.train}
     wanted = lesson.unlabelled if method.distil.unlabelled else ()
     further = [text for text in dict.fromkeys(wanted) if text not in taught]
@@ -95,7 +95,7 @@ def distilled_rows(
             _keep(path, answers)
     log.info("distil: %d teachers answered on %d train rows and %d unlabelled texts", len(lesson.teachers),
              len(lesson.train), len(further))  # fmt: skip
-    return texts, labels, answers.tolist()
+    return encode(texts, tokenizer, method.max_length, labels=labels, teacher_logits=answers.tolist())
 
 
 def _keep(path: Path, answers: np.ndarray) -> None:

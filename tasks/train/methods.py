@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from tasks.train.bases import Base
@@ -17,12 +17,12 @@ class Full:
     """Every weight learns; with `layer_decay` below 1 each layer learns slower than the one above it."""
 
     kind: Literal["full"] = "full"
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # learning rate of a layer to that of the layer above
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # rate of a layer to that above; the top one's is the head's
 
 
 @dataclass(frozen=True, config={"extra": "forbid"})
 class Frozen:
-    """Only the head learns."""
+    """Only the head learns, over vectors that the encoder makes once."""
 
     kind: Literal["frozen"] = "frozen"
 
@@ -134,6 +134,22 @@ class FineTune:
     distil: Distil | None = None
     distributed: Distributed | None = None
     seed: int = 13
+
+    @model_validator(mode="after")
+    def _check_together(self) -> "FineTune":
+        if isinstance(self.tune, Frozen) and self.r_drop and not self.dropout:
+            raise ValueError("with `tune: frozen` only the dropout before the head differs between the two passes of "
+                             "`r_drop`, and `dropout` is 0; raise it, or leave r_drop out")  # fmt: skip
+        if isinstance(self.tune, Frozen) and self.checkpointing:
+            raise ValueError(
+                "with `tune: frozen` no activations are kept that `checkpointing` could spare; leave it out"
+            )
+        if isinstance(self.tune, Gradual) and self.distributed and self.distributed.strategy == "fsdp":
+            raise ValueError("`tune: gradual` changes what learns while it trains, and fsdp's shards do not follow; "
+                             "set distributed.strategy: ddp")  # fmt: skip
+        if self.start == "champion" and self.distil and self.distil.student != ():
+            raise ValueError("`start: champion` and `distil.student` both say where training starts; leave one out")
+        return self
 
 
 def teacher_methods(method: FineTune) -> list[FineTune]:

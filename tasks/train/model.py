@@ -39,13 +39,24 @@ class EncoderClassifier(nn.Module):
 
         With `mixed_with` [batch], each text's vector is `share` of its own and the rest of the text's at that place.
         """
+        return classify(self, self.vectors(input_ids, attention_mask, token_type_ids), mixed_with, share)
+
+    def vectors(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
+        """Return the texts' vectors, [batch, hidden], of tokens [batch, tokens]."""
         extra = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **extra)[0]  # [batch, tokens, hidden]
-        pooled = pool(hidden, attention_mask, self.pooling)  # [batch, hidden]
-        if mixed_with is not None:
-            pooled = share * pooled + (1 - share) * pooled[mixed_with]
-        logits = self.head(self.dropout(pooled))
-        return {"logits": logits, "pooled": pooled} if self.training else {"logits": logits}
+        return pool(hidden, attention_mask, self.pooling)
+
+
+def classify(model: Any, pooled: Tensor, mixed_with: Tensor | None = None, share: float = 1.0) -> dict[str, Tensor]:
+    """Return what a model with `head` and `dropout` answers for texts' vectors [batch, hidden], as its `forward` does.
+
+    With `mixed_with` [batch], each text's vector is `share` of its own and the rest of the text's at that place.
+    """
+    if mixed_with is not None:
+        pooled = share * pooled + (1 - share) * pooled[mixed_with]
+    logits = model.head(model.dropout(pooled))
+    return {"logits": logits, "pooled": pooled} if model.training else {"logits": logits}
 
 
 def pool(hidden: Tensor, attention_mask: Tensor, pooling: str) -> Tensor:

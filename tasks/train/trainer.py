@@ -2,6 +2,7 @@
 
 import math
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,13 @@ from tasks.errors import ModelError
 from tasks.progress import report_progress
 from tasks.train.methods import FineTune
 from tasks.train.objectives import Objective
+from tasks.train.parameters import callbacks, parameter_groups
 from tasks.train.precision import use_bf16
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Encoded = list[dict[str, Any]]
+Encoded = Sequence[dict[str, Any]]
 
 
 def train(
@@ -38,12 +40,17 @@ def train(
     with tempfile.TemporaryDirectory(dir=work, prefix="checkpoints-") as checkpoints:
         trainer = _ObjectiveTrainer(
             objective,
+            method,
             model=model,
             args=_arguments(method, len(rows), bool(valid), checkpoints),
             train_dataset=rows,
             eval_dataset=valid or None,
             data_collator=DataCollatorWithPadding(tokenizer),
-            callbacks=[_Watcher(), *([EarlyStoppingCallback(method.patience)] if valid else [])],
+            callbacks=[
+                _Watcher(),
+                *callbacks(method.tune),
+                *([EarlyStoppingCallback(method.patience)] if valid else []),
+            ],
         )
         trainer.remove_callback(PrinterCallback)
         result = trainer.train()
@@ -57,11 +64,21 @@ def train(
 
 
 class _ObjectiveTrainer(Trainer):  # type: ignore[misc]
-    """The `Trainer` with our loss: the library's own way to give it one that runs the model itself."""
+    """The `Trainer` with our loss and rates: the library's own way to give it what is not of one number for all."""
 
-    def __init__(self, objective: Objective, **options: Any) -> None:
+    optimizer: Any
+
+    def __init__(self, objective: Objective, method: FineTune, **options: Any) -> None:
         super().__init__(**options)
-        self._objective = objective
+        self._objective, self._method = objective, method
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        if self.optimizer is None:
+            model = self.model if model is None else model
+            kind, options = self.get_optimizer_cls_and_kwargs(self.args, model)
+            decayed = frozenset(self.get_decay_parameter_names(model))
+            self.optimizer = kind(parameter_groups(model, self._method, decayed), **options)
+        return self.optimizer
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
