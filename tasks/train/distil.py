@@ -24,8 +24,8 @@ from tasks.records import Candidate
 from tasks.train.lesson import Lesson
 from tasks.train.methods import FineTune
 from tasks.train.model import EncoderClassifier
-from tasks.train.precision import use_bf16
 from tasks.train.objectives import NO_LABEL
+from tasks.train.precision import use_bf16
 from tasks.train.reopen import label_places, open_trained
 from tasks.train.tokens import encode
 
