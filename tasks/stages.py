@@ -65,6 +65,7 @@ collect = task(name="collect", retries=2, retry_delay_seconds=5, retry_condition
     collecting.collect
 )
 collect_feedback = task(name="harvest")(collecting.collect_feedback)
+collect_texts = task(name="unlabelled")(collecting.collect_texts)
 snapshot = _cached("snapshot")(build.snapshot)
 check = _cached("check")(guard.check)
 check_feedback = _cached("check_feedback")(guard.check_feedback)

@@ -47,7 +47,7 @@ def adapted(base, unlabelled, labelled=(), method=FAST, **options):
 
 
 def test_adaptation_teaches_the_encoder_the_language_of_the_texts(base):
-    model, tokenizer, before, notes = adapted(base, domain_texts(100, seed=1))
+    model, _, before, notes = adapted(base, domain_texts(100, seed=1))
     assert notes["adapt_loss_after"] < 0.8 * notes["adapt_loss_before"]
     assert notes["adapt_texts"] == 90
     after = model.state_dict()
@@ -115,7 +115,7 @@ def test_what_has_no_language_model_is_refused(base, tmp_path):
 
     _, tokenizer = opened(base)
     encoder = T5EncoderModel(T5Config(vocab_size=60, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2))
-    with pytest.raises(ModelError, match="train.adapt: t5 encoders have no masked or causal language model"):
+    with pytest.raises(ModelError, match=r"train.adapt: t5 encoders have no masked or causal language model"):
         language_model(EncoderClassifier(encoder, 2, "mean"), tokenizer)
     model, without_mask = opened(str(make_tiny_base(tmp_path)))
     with pytest.raises(ModelError, match="no mask token"):
