@@ -20,7 +20,6 @@ from tasks.registry import Registry
 from tasks.specs import Lever, Recipe
 from tasks.store import Store, available_bytes
 from tasks.train.bases import Base, FromConfig, Pretrained
-from tasks.train.methods import FineTune
 
 if TYPE_CHECKING:
     from feedback.store import Store as Database
@@ -136,18 +135,10 @@ def _with_models_from(root: Path, spec: Spec) -> Spec:
         fields = [{field: place(getattr(method, field)) for field in model_fields(method)} for method in methods]
         return tuple(replace(method, **places) for method, places in zip(methods, fields, strict=True))
 
-    def move_student(train: FineTune | None) -> FineTune | None:
-        distil = train.distil if train else None
-        if train is None or distil is None or isinstance(distil.student, tuple):
-            return train
-        return replace(train, distil=replace(distil, student=place_base(distil.student)))
-
     def moved(part: Recipe | Lever) -> dict[str, Any]:
-        base = None if part.base is None else place_base(part.base)
-        return {"base": base, "clean": move(part.clean), "augment": move(part.augment),
-                "train": move_student(part.train)}  # fmt: skip
+        return {"clean": move(part.clean), "augment": move(part.augment)}
 
-    recipe = replace(spec.recipe, **moved(spec.recipe))
+    recipe = replace(spec.recipe, base=place_base(spec.recipe.base), **moved(spec.recipe))
     return replace(spec, recipe=recipe, levers=tuple(replace(lever, **moved(lever)) for lever in spec.levers))
 
 

@@ -138,7 +138,7 @@ def fit(
     Raises:
         ModelError: the base does not load, or training diverged.
     """
-    key = cache_key("fit", rows, snapshot, base_identity(base), method, guides)
+    key = cache_key("fit", rows, snapshot, base_identity(base), method, student_identity(method), guides)
     work = store.folder("checkpoints", key)
 
     def make(folder: Path) -> Candidate:
@@ -147,6 +147,12 @@ def fit(
         return made
 
     return store.build("fit", key, Candidate, make)
+
+
+def student_identity(method: Any) -> str:
+    """Return what stands in a key for the base that a student starts from: the content of a local folder; else ""."""
+    distil = getattr(method, "distil", None)
+    return "" if distil is None or isinstance(distil.student, tuple) else base_identity(distil.student)
 
 
 def _lesson(store: Store, rows: Table, snapshot: Snapshot, guides: Guides, work: Path) -> Lesson:

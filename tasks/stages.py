@@ -34,6 +34,8 @@ def _identity(name: str, value: Any) -> Any:
         return [value, build.named_models(value)]
     if name == "step":
         return [value, build.named_models([value])]
+    if name == "method":
+        return [value, build.student_identity(value)]
     if name == "teacher":
         return value or ""  # the empty value where there is none
     return base_identity(value) if name == "base" else value

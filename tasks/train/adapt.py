@@ -63,19 +63,16 @@ def adapt(
     if not unlabelled:
         log.info("adapt: there are no unlabelled texts, the %d texts of the train rows stand alone", len(texts))
     language, masked = language_model(model, tokenizer, checkpoint)
-    rows = [_tokens(text, tokenizer, max_length) for text in texts]
-    shortest = 1 if masked else 2  # tokens of its own; the first has none before it
-    rows = [row for row in rows if row["special_tokens_mask"].count(0) >= shortest]
+    rows = _encode(texts, tokenizer, max_length, 1 if masked else 2)  # the first token has none before it
     held_out = rows[: min(MOST_HELD_OUT, int(HELD_OUT * len(rows)))]
     learnt = rows[len(held_out) :]
     if not learnt:
         log.info("adapt: skipped, no text has a token to learn from")
         return {}
-    batch_size = min(method.batch_size, len(learnt))
     measured = _batches(held_out or learnt, _collator(tokenizer, masked, method.mask_share, seed), method.batch_size)
     before = _mean_loss(language, measured)
     run_phase("adapt", language, learnt, _collator(tokenizer, masked, method.mask_share, seed + 1), loss=_own_loss,
-              epochs=method.epochs, learning_rate=method.learning_rate, batch_size=batch_size, precision=precision,
+              epochs=method.epochs, learning_rate=method.learning_rate, batch_size=min(method.batch_size, len(learnt)), precision=precision,
               seed=seed)  # fmt: skip
     after = _mean_loss(language, measured)
     log.info("adapt: %d texts, loss %.3f before and %.3f after", len(learnt), before, after)
@@ -134,8 +131,15 @@ def _draw(unlabelled: Sequence[str], labelled: Sequence[str], most: int, seed: i
     return random.Random(seed).sample(texts, min(most, len(texts)))
 
 
-def _tokens(text: str, tokenizer: "PreTrainedTokenizerBase", max_length: int) -> dict[str, Any]:
-    return {**tokenizer(text, truncation=True, max_length=max_length, return_special_tokens_mask=True)}
+def _encode(
+    texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase", max_length: int, shortest: int
+) -> list[dict[str, Any]]:
+    """Return the tokens of the texts that have as many of their own."""
+    if not texts:
+        return []
+    found = {**tokenizer([*texts], truncation=True, max_length=max_length, return_special_tokens_mask=True)}
+    rows = [{name: values[row] for name, values in found.items()} for row in range(len(texts))]
+    return [row for row in rows if row["special_tokens_mask"].count(0) >= shortest]
 
 
 def _collator(tokenizer: "PreTrainedTokenizerBase", masked: bool, share: float, seed: int) -> Collate:

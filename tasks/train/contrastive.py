@@ -46,6 +46,7 @@ def contrast(
     Raises:
         ModelError: the loss is not a finite number.
     """
+    rows = [*rows]  # read once: each is drawn many times
     labels = [int(row["labels"]) for row in rows]
     rarest = min(Counter(labels).values(), default=0)
     if rarest >= method.below or len(set(labels)) < 2:
