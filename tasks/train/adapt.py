@@ -72,8 +72,8 @@ def adapt(
     measured = _batches(held_out or learnt, _collator(tokenizer, masked, method.mask_share, seed), method.batch_size)
     before = _mean_loss(language, measured)
     run_phase("adapt", language, learnt, _collator(tokenizer, masked, method.mask_share, seed + 1), loss=_own_loss,
-              epochs=method.epochs, learning_rate=method.learning_rate, batch_size=min(method.batch_size, len(learnt)), precision=precision,
-              seed=seed)  # fmt: skip
+              epochs=method.epochs, learning_rate=method.learning_rate, batch_size=min(method.batch_size, len(learnt)),
+              precision=precision, seed=seed)  # fmt: skip
     after = _mean_loss(language, measured)
     log.info("adapt: %d texts, loss %.3f before and %.3f after", len(learnt), before, after)
     return {"adapt_texts": float(len(learnt)), "adapt_loss_before": before, "adapt_loss_after": after}
