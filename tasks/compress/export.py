@@ -18,8 +18,6 @@ from tasks.records import Candidate
 if TYPE_CHECKING:
     from tasks.train.model import EncoderClassifier
 
-log = logging.getLogger(__name__)
-
 PARITY_TEXTS = ["a", "two words", "A longer sentence, with punctuation; it has twelve words in all.", "a " * 100]
 PARITY_TOLERANCE = 1e-3
 
@@ -53,31 +51,21 @@ def export_onnx(source: Candidate, folder: Path) -> Candidate:
 
 
 def _export(origin: Path, manifest: dict[str, Any], target: Path) -> None:
-    """Write the model as ONNX; where its attention does not export as it runs, in the plain form of matrix products.
-
-    Raises:
-        ModelError: it does not export in either form.
-    """
     from torch.onnx.errors import OnnxExporterError
 
+    from tasks.train.families import ENCODER_HALVES
     from tasks.train.model import load_artifact
 
     model = load_artifact(origin, manifest)
+    if model.config.model_type in ENCODER_HALVES:
+        model.encoder.set_attn_implementation("eager")  # the fused form with T5's position bias does not export
     try:
-        try:
-            _write(model, manifest["inputs"], target)
-        except (OnnxExporterError, RuntimeError) as error:
-            log.info("onnx: exported again with plain attention, as the quick form failed: %s", _first_line(error))
-            model.encoder.set_attn_implementation("eager")
-            _write(model, manifest["inputs"], target)
+        _write(model, manifest["inputs"], target)
     except (OnnxExporterError, RuntimeError, ValueError) as error:
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
-            f"compress: this model does not export to ONNX ({_first_line(error)}); drop the pass `onnx`"
+            f"compress: this model does not export to ONNX ({first_line}); drop the pass `onnx`"
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _write(model: "EncoderClassifier", names: list[str], target: Path) -> None:
