@@ -49,7 +49,9 @@ def _form(value: Any) -> str:
 
 
 Base = Annotated[
-    Annotated[str, Tag("str")] | Annotated[Pretrained, Tag("Pretrained")] | Annotated[FromConfig, Tag("FromConfig")],
+    Annotated[str, Field(min_length=1), Tag("str")]
+    | Annotated[Pretrained, Tag("Pretrained")]
+    | Annotated[FromConfig, Tag("FromConfig")],
     Discriminator(_form),
 ]
 
