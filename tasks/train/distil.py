@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
-from torch import Tensor, nn
-from transformers import PreTrainedModel
+from torch import Tensor
 
 from serving.predictors import encodable, tokenizer_function
 from tasks.artifacts import open_artifact
 from tasks.errors import ModelError
 from tasks.records import Candidate
+from tasks.train.families import keep_layers
 from tasks.train.lesson import Lesson
 from tasks.train.methods import FineTune
 from tasks.train.model import EncoderClassifier
@@ -46,28 +46,13 @@ def open_copy(
         ModelError: the teacher lacks a layer or has other labels.
     """
     model, tokenizer = open_trained(teacher, labels, dropout)
-    keep_layers(model.encoder, layers)
+    try:
+        encoder = keep_layers(model.encoder, layers)
+    except ModelError as error:
+        raise ModelError(f"train.distil.student: the teacher is no match; {error}") from error
+    model.encoder, model.config = encoder, encoder.config
     log.info("distil: the student has the teacher's layers %s", list(layers))
     return model, tokenizer
-
-
-def keep_layers(encoder: PreTrainedModel, layers: Sequence[int]) -> None:
-    """Leave the encoder only the given of its layers, in their order, in place.
-
-    Raises:
-        ModelError: it has no such layer.
-    """
-    lists = [(name, part) for name, part in encoder.named_modules() if isinstance(part, nn.ModuleList)]
-    name, found = max(lists, key=lambda each: len(each[1]))
-    lacking = [layer for layer in layers if layer >= len(found)]
-    if lacking:
-        raise ModelError(
-            f"train.distil.student: the teacher has no layer {lacking[0]}; name some of its layers 0 to "
-            f"{len(found) - 1}"
-        )
-    parent, _, attribute = name.rpartition(".")
-    setattr(encoder.get_submodule(parent), attribute, nn.ModuleList(found[layer] for layer in layers))
-    encoder.config.num_hidden_layers = len(layers)
 
 
 def with_answers(method: FineTune, lesson: Lesson, tokenizer: "PreTrainedTokenizerBase") -> list[dict[str, Any]]:

@@ -19,9 +19,11 @@ from tasks.data.cleaning.normalise import Normalise
 from tasks.data.rows import make_rows
 from tasks.data.snapshot import read_table, write_table
 from tasks.errors import ModelError
+from tasks.levers import pull
 from tasks.records import Candidate, Given, Guides, Snapshot, Table
-from tasks.specs import Recipe
+from tasks.specs import Lever, Recipe
 from tasks.store import Store
+from tasks.train.bases import FromConfig, Pretrained
 from tasks.train.methods import Adapt, Distil, FineTune
 
 RECIPE = Recipe(
@@ -106,6 +108,9 @@ def test_a_rerun_builds_nothing(store, snapshot, runs):
         ({"compress": (Onnx(),)}, []),
         ({"train": FineTune(epochs=3)}, ["fit", "compress", "compress"]),
         ({"base": "hub/other"}, ["fit", "compress", "compress"]),
+        ({"base": Pretrained("hub/none", layers=(0, 2))}, ["fit", "compress", "compress"]),
+        ({"base": Pretrained("hub/none", window=64)}, ["fit", "compress", "compress"]),
+        ({"base": FromConfig("t5", tokenizer="hub/none")}, ["fit", "compress", "compress"]),
         ({"augment": (Swap(),)}, ["augment", "fit", "compress", "compress"]),
         ({"augment": ()}, ["fit", "compress", "compress"]),
         ({"clean": (DropEmpty(), Normalise())}, ["clean"]),  # it made the same rows: what follows is reused
@@ -119,6 +124,17 @@ def test_a_changed_lever_rebuilds_only_the_suffix(store, snapshot, runs, change,
     assert (second == first) is (rebuilt == ["clean"])
     runs.clear()
     assert build(store, RECIPE, snapshot) == first  # both are kept
+    assert runs == []
+
+
+def test_a_lever_that_names_a_base_builds_from_fit_on(store, snapshot, runs):
+    build(store, RECIPE, snapshot)
+    runs.clear()
+    lever = Lever("wider-window", base=Pretrained("hub/none", window=64))
+    first = build(store, pull(lever, RECIPE), snapshot)
+    assert runs == ["fit", "compress", "compress"]
+    runs.clear()
+    assert build(store, pull(lever, RECIPE), snapshot) == first
     assert runs == []
 
 
