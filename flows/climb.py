@@ -1,44 +1,60 @@
 """Trying levers one after another: each is built on the best so far, judged on `select`, and kept or dropped.
 
-Which levers are tried, and in what order, follows from the effects that earlier iterations found. The best so far is
-the teacher that judges what augmentation generates: the best when the augmentation or the data last changed, so that a
-lever of another stage changes nothing but its own stage.
+Which levers are tried, and in what order, follows from the effects that earlier iterations found. What a try is given
+beside recipe and snapshot is in `flows.given`.
 """
 
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from flows.effects import plan_iteration
+from flows.given import given_for
 from flows.judge import measure
 from flows.outcome import Contender
 from flows.project import Project
 from flows.recipes import difference
 from tasks import stages
 from tasks.build import build
-from tasks.data.augmentation.keep_label import used_teacher
-from tasks.levers import CLAIMS, pull, stage_of
+from tasks.levers import CLAIMS, claims_of, pull, stage_of
 from tasks.measure.gate.decide import decide, keep
 from tasks.measure.gate.evidence import Claim
 from tasks.measure.quality.scores import with_scores
 from tasks.measurements import quick
 from tasks.progress import report_progress
-from tasks.records import Given, LeverTrial, Snapshot
+from tasks.records import LeverTrial, Snapshot, Table
 from tasks.specs import Lever, Recipe
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Pull:
+    """A lever pulled, or the champion's recipe on new data: what it touches and claims, and what recipe it makes."""
+
+    name: str
+    stage: str
+    claims: tuple[Claim, ...]
+    recipe: Recipe
+
+
 def climb(
-    project: Project, champion: Contender, snapshot: Snapshot, levers: Sequence[Lever], new_data: bool
+    project: Project,
+    champion: Contender,
+    snapshot: Snapshot,
+    levers: Sequence[Lever],
+    new_data: bool,
+    texts: Table | None = None,
 ) -> tuple[Contender, list[LeverTrial]]:
     """Return the best contender found from the champion's recipe, and every trial in the order it was made.
 
-    With `new_data`, the first trial is the champion's own recipe on the new snapshot.
+    With `new_data`, the first trial is the champion's own recipe on the new snapshot. `texts` are those without labels
+    that a training may read.
     """
     best, trials = champion, list[LeverTrial]()
     if new_data:
-        best, trial = _try(project, best, champion.recipe, "new-data", "data", snapshot)
+        best, trial = _try(project, best, Pull("new-data", "data", CLAIMS["data"], champion.recipe), snapshot, texts)
         trials.append(trial)
     plan = plan_iteration(project, levers)
     for name, reason in plan.rested.items():
@@ -49,19 +65,19 @@ def climb(
         if recipe == best.recipe:
             log.info("lever %s changes nothing", lever.name)
             continue
-        best, trial = _try(project, best, recipe, lever.name, stage_of(lever), snapshot)
+        pulled = Pull(lever.name, stage_of(lever), claims_of(lever), recipe)
+        best, trial = _try(project, best, pulled, snapshot, texts)
         trials.append(trial)
     return best, trials
 
 
 def _try(
-    project: Project, best: Contender, recipe: Recipe, name: str, stage: str, snapshot: Snapshot
+    project: Project, best: Contender, pulled: Pull, snapshot: Snapshot, texts: Table | None
 ) -> tuple[Contender, LeverTrial]:
     """Return the better of the two contenders, and the trial of the second."""
-    claims: tuple[Claim, ...] = CLAIMS[stage]
+    name, stage, claims, recipe = pulled.name, pulled.stage, pulled.claims, pulled.recipe
     started = time.monotonic()
-    teacher = used_teacher(recipe.augment, best.candidate if stage in ("data", "augment") else best.given.teacher)
-    given = Given(teacher)
+    given = given_for(project, best, recipe, stage, snapshot, texts)
     candidate = build(stages, project.store, recipe, snapshot, given)
     timing = quick(project.spec.benchmark) if "cost" in claims else None
     challenger, defender = measure(stages, project, [candidate, best.candidate], snapshot, "select", timing)
@@ -73,9 +89,9 @@ def _try(
     changes = tuple(f"{field}: {old} -> {new}" for field, old, new in difference(best.recipe, recipe))
     size_ratio = candidate.size_bytes / best.candidate.size_bytes
     seconds = round(time.monotonic() - started, 3)
-    trial = LeverTrial(name, stage, kept, verdict, candidate, challenger, size_ratio, seconds, changes)
+    trial = LeverTrial(name, stage, kept, verdict, candidate, challenger, size_ratio, seconds, changes, claims)
     if not kept:
         return best, trial
     new_claims = tuple(dict.fromkeys((*best.claims, *claims)))
     levers = (*best.levers, name)
-    return Contender(recipe, candidate, new_claims, levers, given), trial
+    return Contender(recipe, candidate, new_claims, levers, given, snapshot), trial

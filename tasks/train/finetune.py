@@ -23,14 +23,17 @@ def finetune(base: Base, method: FineTune, lesson: Lesson, folder: Path) -> Cand
     """Return the fine-tuned model as a torch artifact in `folder`.
 
     Raises:
-        ModelError: the base cannot be loaded, the champion does not fit it, or the loss is not a finite number.
+        ModelError: the base cannot be loaded, the champion does not fit it, a teacher has other labels, or the loss is
+            not a finite number.
     """
     from transformers import set_seed
 
+    from tasks.train.distil import with_answers
     from tasks.train.loading import longest_input
     from tasks.train.model import save_artifact
     from tasks.train.objectives import make_objective
     from tasks.train.parameters import merge, prepare
+    from tasks.train.pretraining import pretrain
     from tasks.train.start import open_start
     from tasks.train.tokens import encode
     from tasks.train.trainer import train
@@ -46,15 +49,18 @@ def finetune(base: Base, method: FineTune, lesson: Lesson, folder: Path) -> Cand
                labels=[index[label] for _, label in part])
         for part in (lesson.train, lesson.valid)
     )  # fmt: skip
+    notes = pretrain(model, tokenizer, base, method, lesson, rows)
+    if method.distil is not None:
+        rows = with_answers(method, lesson, tokenizer)
     targets = [index[label] for _, label in lesson.train]
     objective = make_objective(method, targets, len(index), tokenizer.model_input_names)
     learner, train_rows, valid_rows = prepare(model, tokenizer, method.tune, rows, valid)
-    notes = train(learner, tokenizer, objective, method, train_rows, valid_rows, lesson.work, lesson.row_name)
+    notes |= train(learner, tokenizer, objective, method, train_rows, valid_rows, lesson.work, lesson.row_name)
     merge(model)
     notes = {name: value for name, value in notes.items() if math.isfinite(value)}
     log.info("fit done: %s", notes)
     return save_artifact(folder, model, tokenizer, labels=list(lesson.labels), max_length=method.max_length,
-                         pooling=method.pooling, notes=notes, seed=method.seed, versions=_versions(method))  # fmt: skip
+                         pooling=model.pooling, notes=notes, seed=method.seed, versions=_versions(method))  # fmt: skip
 
 
 def _say_absent(lesson: Lesson) -> None:

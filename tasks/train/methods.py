@@ -75,6 +75,8 @@ class Contrastive:
     epochs: Annotated[int, Field(ge=1, le=100)] = 1
     learning_rate: Rate = 5e-5
     batch_size: Annotated[int, Field(ge=2, le=4096)] = 32  # pairs
+    loss: Literal["cosine", "supcon"] = "cosine"  # supcon: every pair in a batch counts (Khosla et al. 2020)
+    temperature: Annotated[float, Field(gt=0, le=10)] = 0.1  # of supcon
 
 
 @dataclass(frozen=True, config={"extra": "forbid"})
@@ -156,3 +158,13 @@ def teacher_methods(method: FineTune) -> list[FineTune]:
     if distil is None or distil.teacher != "recipe":
         return []
     return [replace(method, distil=None, seed=seed) for seed in distil.seeds]
+
+
+def reads_unlabelled(method: FineTune) -> bool:
+    """Return whether the method learns from texts without labels, where there are some."""
+    return method.adapt is not None or (method.distil is not None and method.distil.unlabelled)
+
+
+def learns_from_champion(method: FineTune) -> bool:
+    """Return whether the method starts from the champion's model or learns its answers."""
+    return method.start == "champion" or (method.distil is not None and method.distil.teacher == "champion")

@@ -1,4 +1,4 @@
-"""Where a training starts: the base, or the champion as it is. Trains nothing."""
+"""Where a training starts: the base, the champion as it is, or the student of a distillation. Trains nothing."""
 
 import json
 import logging
@@ -14,6 +14,7 @@ from tasks.artifacts import open_artifact
 from tasks.errors import ModelError
 from tasks.records import Candidate
 from tasks.train.bases import Base
+from tasks.train.distil import open_copy
 from tasks.train.lesson import Lesson
 from tasks.train.loading import load_base
 from tasks.train.methods import FineTune
@@ -28,9 +29,18 @@ MEND = "set train.start: base, or make the recipe's base and pooling those of th
 def open_start(base: Base, method: FineTune, lesson: Lesson) -> tuple[EncoderClassifier, PreTrainedTokenizerBase]:
     """Return the model that training starts from, and its tokenizer.
 
+    The student of a distillation, where the method names one: layers of the first teacher, or a base; else the recipe's
+    base, or the champion.
+
     Raises:
-        ModelError: the base does not load, or the champion is not a model of that base's form.
+        ModelError: the base does not load, the champion is not a model of that base's form, or the teacher lacks a
+            layer or has other labels.
     """
+    student = method.distil.student if method.distil else ()
+    if not isinstance(student, tuple):
+        return load_base(student, len(lesson.labels), method.pooling, method.dropout)
+    if student:
+        return open_copy(lesson.teachers[0], student, lesson.labels, method.dropout)
     model, tokenizer = load_base(base, len(lesson.labels), method.pooling, method.dropout)
     if method.start == "base":
         return model, tokenizer
