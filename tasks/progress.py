@@ -1,13 +1,17 @@
 """How long work tells whoever watches how far it is, and how long it took. Draws nothing itself."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 Listener = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
+MetricsListener = Callable[[int, Mapping[str, float]], None]  # step, metrics by name
+EpochListener = Callable[[float, Mapping[str, float]], None]  # epochs done, metrics by name
 
 _listener: ContextVar[Listener | None] = ContextVar("progress_listener", default=None)
+_metrics_listener: ContextVar[MetricsListener | None] = ContextVar("metrics_listener", default=None)
+_epoch_listener: ContextVar[EpochListener | None] = ContextVar("epoch_listener", default=None)
 
 
 def report_progress(what: str, done: int, total: int) -> None:
@@ -25,6 +29,40 @@ def progress_to(listener: Listener) -> Iterator[None]:
         yield
     finally:
         _listener.reset(token)
+
+
+def report_metrics(step: int, metrics: Mapping[str, float]) -> None:
+    """Tell this context's listener, where there is one, what a training measured at a step."""
+    listener = _metrics_listener.get()
+    if listener is not None:
+        listener(step, metrics)
+
+
+@contextmanager
+def metrics_to(listener: MetricsListener) -> Iterator[None]:
+    """Send what trainings of the block measure to the listener."""
+    token = _metrics_listener.set(listener)
+    try:
+        yield
+    finally:
+        _metrics_listener.reset(token)
+
+
+def report_epoch(epoch: float, metrics: Mapping[str, float]) -> None:
+    """Tell this context's listener, where there is one, what a training came to on `valid` after an epoch."""
+    listener = _epoch_listener.get()
+    if listener is not None:
+        listener(epoch, metrics)
+
+
+@contextmanager
+def epochs_to(listener: EpochListener) -> Iterator[None]:
+    """Send what trainings of the block come to after each epoch to the listener."""
+    token = _epoch_listener.set(listener)
+    try:
+        yield
+    finally:
+        _epoch_listener.reset(token)
 
 
 _seconds: ContextVar[dict[str, float] | None] = ContextVar("stage_seconds", default=None)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tasks.records import Candidate
 from tasks.train.bases import Base
+from tasks.train.job import is_worker
 from tasks.train.lesson import Lesson
 from tasks.train.methods import FineTune
 
@@ -22,11 +23,16 @@ def finetune(base: Base, method: FineTune, lesson: Lesson, folder: Path) -> Cand
     Raises:
         ModelError: the base cannot be loaded, or the loss is not a finite number.
     """
+    if method.distributed and method.distributed.processes > 1 and not is_worker():
+        from tasks.train.distributed import finetune_in_processes
+
+        return finetune_in_processes(base, method, lesson, folder)
     from transformers import set_seed
 
     from tasks.train.loading import load_base, longest_input
     from tasks.train.model import save_artifact
     from tasks.train.objectives import make_objective
+    from tasks.train.processes import NOT_WRITTEN, gather, is_main, shell_of
     from tasks.train.tokens import encode
     from tasks.train.trainer import train
 
@@ -39,8 +45,12 @@ def finetune(base: Base, method: FineTune, lesson: Lesson, folder: Path) -> Cand
         encode([text for text, _ in part], tokenizer, method.max_length, labels=[index[label] for _, label in part])
         for part in (lesson.train, lesson.valid)
     )
+    shell = shell_of(model)
     notes = train(model, tokenizer, make_objective(method), method, rows, valid, folder.parent)
     notes = {name: value for name, value in notes.items() if math.isfinite(value)}
     log.info("fit done: %s", notes)
+    model = gather(model, shell)
+    if not is_main():
+        return NOT_WRITTEN
     return save_artifact(folder, model, tokenizer, labels=list(lesson.labels), max_length=method.max_length,
                          pooling=method.pooling, notes=notes)  # fmt: skip

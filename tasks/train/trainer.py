@@ -1,7 +1,6 @@
 """Running a training with the Hugging Face `Trainer`: its arguments, its loss, its watchers. Chooses no model."""
 
 import math
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from tasks.progress import report_progress
 from tasks.train.methods import FineTune
 from tasks.train.objectives import Objective
 from tasks.train.precision import use_bf16
+from tasks.train.processes import let_cpu_shard, process_options, shared_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -35,11 +35,11 @@ def train(
     Raises:
         ModelError: the loss is not a finite number.
     """
-    with tempfile.TemporaryDirectory(dir=work, prefix="checkpoints-") as checkpoints:
+    with shared_folder(work) as checkpoints:
         trainer = _ObjectiveTrainer(
             objective,
             model=model,
-            args=_arguments(method, len(rows), bool(valid), checkpoints),
+            args=_arguments(method, model, len(rows), bool(valid), checkpoints),
             train_dataset=rows,
             eval_dataset=valid or None,
             data_collator=DataCollatorWithPadding(tokenizer),
@@ -70,9 +70,12 @@ class _ObjectiveTrainer(Trainer):  # type: ignore[misc]
         return (loss, outputs) if return_outputs else loss
 
 
-def _arguments(method: FineTune, rows: int, has_valid: bool, folder: str) -> TrainingArguments:
+def _arguments(
+    method: FineTune, model: torch.nn.Module, rows: int, has_valid: bool, folder: str
+) -> TrainingArguments:
     steps = method.epochs * math.ceil(rows / method.batch_size)
-    return TrainingArguments(
+    together = process_options(method, model)
+    arguments = TrainingArguments(
         output_dir=folder,
         num_train_epochs=method.epochs,
         learning_rate=method.learning_rate,
@@ -86,7 +89,7 @@ def _arguments(method: FineTune, rows: int, has_valid: bool, folder: str) -> Tra
         eval_strategy="epoch" if has_valid else "no",
         save_strategy="epoch" if has_valid else "no",
         save_total_limit=1,
-        save_only_model=True,
+        save_only_model="fsdp" not in together,
         load_best_model_at_end=has_valid,
         metric_for_best_model="loss",
         label_names=["labels"],
@@ -96,7 +99,10 @@ def _arguments(method: FineTune, rows: int, has_valid: bool, folder: str) -> Tra
         disable_tqdm=True,
         report_to=[],
         seed=method.seed,
+        **together,
     )
+    let_cpu_shard(arguments)
+    return arguments
 
 
 class _Watcher(TrainerCallback):  # type: ignore[misc]

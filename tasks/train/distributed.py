@@ -1,0 +1,229 @@
+"""Training in several processes: a job is written, `accelerate launch` starts workers on it, their news is passed on.
+
+Trains nothing itself; what the workers do is in `tasks.train.worker`.
+"""
+
+import json
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from tasks.errors import ModelError, RatchetError
+from tasks.progress import report_epoch, report_metrics, report_progress
+from tasks.records import Candidate
+from tasks.train.bases import Base
+from tasks.train.job import ENVIRONMENT, EVENTS, JOB, Job, read_error, read_job, read_result, write_job
+from tasks.train.lesson import Lesson
+from tasks.train.methods import Distributed, FineTune
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.1
+SIGN_OF_LIFE_S = 1.0  # after which a job's file is touched again, so that other machines see that it still runs
+GRACE_S = 10.0  # that processes have to end by themselves
+
+
+def finetune_in_processes(base: Base, method: FineTune, lesson: Lesson, folder: Path) -> Candidate:
+    """Return what `finetune` makes, trained by the processes that `method.distributed` asks for.
+
+    Raises:
+        ModelError: the batch cannot be split evenly, the processes cannot be started, or one of them failed.
+        RatchetError: what one of them raised.
+    """
+    spread = check(method)
+    with _job_folder(lesson, folder) as place:
+        write_job(place, Job(base, replace(method, precision=_settled(method.precision)), lesson, folder))
+        log.info("fit in %d processes (%s) on %d machine(s)", spread.processes, spread.strategy, spread.machines)
+        _run(place, spread, 0)
+        made = read_result(place)
+        if made is None:
+            raise read_error(place, "the processes ended without a result", _output(place, 0))
+    return made
+
+
+def join(folder: Path, machine: int, go_on: Callable[[], bool] = lambda: True) -> None:
+    """Work as one of the further machines on every training under the folder that asks for several, while it may.
+
+    The folder is on a disk that all machines share, at the same path. A job that the first machine started and left
+    by dying is not joined: its file is not touched any more.
+
+    Args:
+        folder: where the first machine keeps its checkpoints.
+        machine: the number of this one, from 1.
+        go_on: asked about every second.
+    """
+    seen: dict[Path, float] = {}
+    while go_on():
+        for file in folder.glob(f"**/{JOB}"):
+            touched = file.stat().st_mtime if file.exists() else 0.0
+            if touched > seen.setdefault(file, touched):
+                _join(file.parent, machine)
+                seen[file] = float("inf")
+        time.sleep(SIGN_OF_LIFE_S)
+
+
+def _join(place: Path, machine: int) -> None:
+    spread = read_job(place).method.distributed
+    if spread is None or machine >= spread.machines:
+        return
+    log.info("machine %d joins %s", machine, place)
+    try:
+        _run(place, spread, machine)
+    except RatchetError as error:  # the first machine says what is to be done about it
+        log.warning("machine %d: %s", machine, error)
+    log.info("machine %d is done with %s", machine, place)
+
+
+def check(method: FineTune) -> Distributed:
+    """Return how a method's training is spread.
+
+    Raises:
+        ModelError: the batch or the processes cannot be split evenly, or no machine is said to be the first.
+    """
+    spread = method.distributed
+    if spread is None:
+        raise ModelError("train.distributed: expected processes, strategy and machines; the method says none")
+    parts = spread.processes * method.accumulate
+    if method.batch_size % parts:
+        near = sorted({max(parts, method.batch_size // parts * parts), (method.batch_size // parts + 1) * parts})
+        raise ModelError(
+            f"train.batch_size: {method.batch_size} texts cannot be split evenly among {spread.processes} processes "
+            f"times {method.accumulate} part(s); give {' or '.join(map(str, near))}, or another train.distributed"
+        )
+    if spread.processes % spread.machines:
+        raise ModelError(
+            f"train.distributed: {spread.processes} processes cannot be split evenly among {spread.machines} machines; "
+            f"give a multiple of {spread.machines}"
+        )
+    if spread.machines > 1 and not re.fullmatch(r".+:\d+", spread.main_address):
+        raise ModelError(
+            f"train.distributed.main_address: expected host:port of the first machine, got {spread.main_address!r}"
+        )
+    return spread
+
+
+def _settled(precision: str) -> str:
+    """Return the number format, chosen here where it is measured: the processes must not choose differently."""
+    from tasks.train.precision import use_bf16
+
+    if precision != "auto":
+        return precision
+    return "bf16" if use_bf16(precision) else "fp32"
+
+
+@contextmanager
+def _job_folder(lesson: Lesson, folder: Path) -> Iterator[Path]:
+    """Make the folder of a job, where other machines look for it too, for as long as the block runs."""
+    beside = lesson.work or folder.parent
+    beside.mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(prefix="job-", dir=beside))
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _run(place: Path, spread: Distributed, machine: int) -> None:
+    """Start this machine's processes and wait for them; they end with this block, however it ends.
+
+    Raises:
+        RatchetError: what one of them raised, or a ModelError that says how they ended.
+    """
+    with _output(place, machine).open("w", encoding="utf-8") as output:
+        started = subprocess.Popen(launch_command(place, spread, machine), stdin=subprocess.PIPE, stdout=output,
+                                   stderr=output, env=_environment(place), start_new_session=True)  # fmt: skip
+    news, looked = _News(place), 0.0
+    try:
+        while started.poll() is None:
+            if machine == 0:
+                news.pass_on()
+                if time.monotonic() - looked > SIGN_OF_LIFE_S:
+                    looked = time.monotonic()
+                    os.utime(place / JOB)
+            time.sleep(POLL_S)
+        if machine == 0:
+            news.pass_on()
+    finally:
+        _end(started)
+    if started.returncode:
+        output_path = _output(place, machine)
+        raise read_error(place, _ended(output_path, started.returncode), output_path)
+
+
+def _output(place: Path, machine: int) -> Path:
+    """Return the file of what a machine's processes write on the terminal."""
+    return place / f"log-{machine}.txt"
+
+
+def launch_command(place: Path, spread: Distributed, machine: int) -> list[str]:
+    """Return the command that starts this machine's processes; options leave nothing to a file in the home folder."""
+    own = spread.processes // spread.machines
+    threads = int(os.environ.get("OMP_NUM_THREADS", "0")) or max(1, len(os.sched_getaffinity(0)) // own)
+    host, _, port = spread.main_address.rpartition(":")
+    first = ["--main_process_ip", host, "--main_process_port", port, "--same_network"]
+    return [
+        *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"),  # its word for several processes
+        *("--num_processes", str(spread.processes), "--num_machines", str(spread.machines)),
+        *("--machine_rank", str(machine)),
+        *(first if spread.machines > 1 else ["--main_process_port", "0"]),  # 0: one that is free
+        *("--num_cpu_threads_per_process", str(threads), "--mixed_precision", "no", "--dynamo_backend", "no"),
+        *("--gpu_ids", "all", "--module", "tasks.train.worker", str(place)),
+    ]
+
+
+def _environment(place: Path) -> dict[str, str]:
+    root = str(Path(__file__).parents[2])
+    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, ENVIRONMENT: str(place), "PYTHONPATH": path}
+
+
+def _end(started: "subprocess.Popen[bytes]") -> None:
+    """End the processes: the closed pipe tells the workers, wherever they are in their work."""
+    assert started.stdin is not None
+    started.stdin.close()
+    try:
+        started.wait(GRACE_S)
+    except subprocess.TimeoutExpired:
+        started.kill()
+        started.wait()
+
+
+def _ended(output: Path, code: int) -> str:
+    """Return in words how the processes ended."""
+    signals = re.findall(r"Signal \d+ \((SIG\w+)\) received by PID (\d+)", output.read_text("utf-8", errors="replace"))
+    killed = next((found for found in signals if found[0] != "SIGTERM"), None)
+    if killed:
+        return f"process {killed[1]} was killed by signal {killed[0]}, as happens where memory runs out"
+    return f"the processes ended with exit code {code}"
+
+
+class _News:
+    """Reads what the first process tells and passes it on to the listeners of this one."""
+
+    def __init__(self, place: Path) -> None:
+        (place / EVENTS).touch()
+        self._file = (place / EVENTS).open(encoding="utf-8")
+        self._rest = ""
+
+    def pass_on(self) -> None:
+        """Pass on what came since the last call."""
+        *lines, self._rest = (self._rest + self._file.read()).split("\n")
+        for line in lines:
+            kind, *parts = json.loads(line)
+            if kind == "progress":
+                report_progress(*parts)
+            elif kind == "metrics":
+                report_metrics(*parts)
+            elif kind == "epoch":
+                report_epoch(*parts)
+            elif kind == "log":
+                logging.getLogger(parts[0]).log(parts[1], "%s", parts[2])

@@ -1,0 +1,96 @@
+"""What a training must know where several processes train one model: their options, their shards. Starts none.
+
+Outside such a group every function answers as for the one process that there is.
+"""
+
+import copy
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from tasks.records import Candidate
+from tasks.train.job import ENVIRONMENT, is_worker
+from tasks.train.methods import FineTune
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
+NOT_WRITTEN = Candidate("", "", "torch", 0)  # what a process returns that is not the one that writes
+
+
+def process_options(method: FineTune, model: nn.Module) -> dict[str, Any]:
+    """Return the `TrainingArguments` with which all processes together take the steps of one.
+
+    Each batch of the one sampler is split among them, so `per_device_train_batch_size` stays what it is for one.
+    """
+    if not is_worker():
+        return {}
+    options: dict[str, Any] = {"accelerator_config": {"split_batches": True}}
+    if method.distributed is not None and method.distributed.strategy == "fsdp":
+        options |= {"fsdp": True, "fsdp_config": {"transformer_layer_cls_to_wrap": _layer_classes(model)}}
+    return options
+
+
+def _layer_classes(model: nn.Module) -> list[str]:
+    """Return the names of the classes whose instances are sharded one by one: the model's layers."""
+    present = {type(module).__name__ for module in model.modules()}
+    named = {name for module in model.modules() for name in getattr(module, "_no_split_modules", None) or ()}
+    return sorted(named & present)
+
+
+def let_cpu_shard(arguments: "TrainingArguments") -> None:
+    """Let FSDP run on CPUs too: accelerate (1.15) looks at its options only where it sees accelerators."""
+    from accelerate.utils import DistributedType
+
+    state = arguments.distributed_state
+    if arguments.fsdp and state is not None and state.distributed_type is DistributedType.MULTI_CPU:
+        state.distributed_type = DistributedType.MULTI_GPU
+
+
+@contextmanager
+def shared_folder(work: Path) -> Iterator[str]:
+    """Make a folder for as long as the block runs, the same one for all processes."""
+    if is_worker():
+        yield str(Path(os.environ[ENVIRONMENT]) / "checkpoints")
+        return
+    with tempfile.TemporaryDirectory(dir=work, prefix="checkpoints-") as folder:
+        yield folder
+
+
+def is_main() -> bool:
+    """Return whether this process is the one that writes: the first of the group, or the only one."""
+    return not is_worker() or int(os.environ.get("RANK", "0")) == 0
+
+
+def shell_of(model: nn.Module) -> nn.Module:
+    """Return the model without its weights, which take no memory: what gathered shards are put into."""
+    empty = {id(part): part.to("meta") for part in model.buffers()}
+    weights = {id(part): nn.Parameter(part.to("meta"), part.requires_grad) for part in model.parameters()}
+    return copy.deepcopy(model, {**empty, **weights})
+
+
+def gather(model: nn.Module, shell: nn.Module) -> nn.Module:
+    """Return the trained model with all its weights on the CPU, put into its shell where they were in shards.
+
+    All processes must call it.
+    """
+    weights = model.state_dict()
+    if not any(isinstance(weight, DTensor) for weight in weights.values()):
+        return model
+    shell.load_state_dict({name: _whole(weight) for name, weight in weights.items()}, assign=True)
+    buffers = dict(model.named_buffers())
+    for name, buffer in list(shell.named_buffers()):  # those that no state dict holds
+        if buffer.is_meta:
+            parent, _, own = name.rpartition(".")
+            shell.get_submodule(parent)._buffers[own] = _whole(buffers[name])
+    return shell
+
+
+def _whole(weight: Tensor) -> Tensor:
+    return (weight.full_tensor() if isinstance(weight, DTensor) else weight).detach().cpu()
