@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from flows.golden_cli import golden
+from flows.join_cli import join
 from flows.terminal import answer, fail, quiet
 
 app = typer.Typer(
@@ -17,6 +18,7 @@ app = typer.Typer(
 )
 
 app.add_typer(golden, name="golden")
+app.command()(join)
 
 SpecPath = Annotated[Path, typer.Argument(help="The spec, or the folder that holds ratchet.yaml.", show_default=True)]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON on standard output.")]

@@ -13,15 +13,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tasks.errors import ModelError, RatchetError
 from tasks.progress import report_epoch, report_metrics, report_progress
 from tasks.records import Candidate
 from tasks.train.bases import Base
-from tasks.train.job import ENVIRONMENT, EVENTS, JOB, Job, read_error, read_job, read_result, write_job
+from tasks.train.job import ENVIRONMENT, EVENTS, JOB, Job, read_error, read_job, read_log, read_result, write_job
 from tasks.train.lesson import Lesson
 from tasks.train.methods import Distributed, FineTune
 
@@ -41,7 +42,7 @@ def finetune_in_processes(base: Base, method: FineTune, lesson: Lesson, folder: 
     """
     spread = check(method)
     with _job_folder(lesson, folder) as place:
-        write_job(place, Job(base, replace(method, precision=_settled(method.precision)), lesson, folder))
+        write_job(place, Job(base, _settled(method), lesson, folder))
         log.info("fit in %d processes (%s) on %d machine(s)", spread.processes, spread.strategy, spread.machines)
         _run(place, spread, 0)
         made = read_result(place)
@@ -63,11 +64,12 @@ def join(folder: Path, machine: int, go_on: Callable[[], bool] = lambda: True) -
     """
     seen: dict[Path, float] = {}
     while go_on():
-        for file in folder.glob(f"**/{JOB}"):
-            touched = file.stat().st_mtime if file.exists() else 0.0
-            if touched > seen.setdefault(file, touched):
-                _join(file.parent, machine)
-                seen[file] = float("inf")
+        for file in [Path(place) / JOB for place, _, names in os.walk(folder) if JOB in names]:
+            with suppress(FileNotFoundError):  # the job ended in this moment
+                touched = file.stat().st_mtime
+                if touched > seen.setdefault(file, touched):
+                    seen[file] = float("inf")
+                    _join(file.parent, machine)
         time.sleep(SIGN_OF_LIFE_S)
 
 
@@ -111,13 +113,13 @@ def check(method: FineTune) -> Distributed:
     return spread
 
 
-def _settled(precision: str) -> str:
-    """Return the number format, chosen here where it is measured: the processes must not choose differently."""
+def _settled(method: FineTune) -> FineTune:
+    """Return the method with its number format chosen: it may be measured, and processes must choose the same."""
     from tasks.train.precision import use_bf16
 
-    if precision != "auto":
-        return precision
-    return "bf16" if use_bf16(precision) else "fp32"
+    if method.precision != "auto":
+        return method
+    return replace(method, precision="bf16" if use_bf16(method.precision) else "fp32")
 
 
 @contextmanager
@@ -141,22 +143,44 @@ def _run(place: Path, spread: Distributed, machine: int) -> None:
     with _output(place, machine).open("w", encoding="utf-8") as output:
         started = subprocess.Popen(launch_command(place, spread, machine), stdin=subprocess.PIPE, stdout=output,
                                    stderr=output, env=_environment(place), start_new_session=True)  # fmt: skip
-    news, looked = _News(place), 0.0
     try:
-        while started.poll() is None:
-            if machine == 0:
-                news.pass_on()
-                if time.monotonic() - looked > SIGN_OF_LIFE_S:
-                    looked = time.monotonic()
-                    os.utime(place / JOB)
-            time.sleep(POLL_S)
         if machine == 0:
-            news.pass_on()
+            _follow(place, started)
+        else:
+            started.wait()
     finally:
         _end(started)
     if started.returncode:
         output_path = _output(place, machine)
         raise read_error(place, _ended(output_path, started.returncode), output_path)
+
+
+def _follow(place: Path, started: "subprocess.Popen[bytes]") -> None:
+    """Pass on what the first process tells, and give a sign of life now and then, until the processes end."""
+    (place / EVENTS).touch()
+    with (place / EVENTS).open(encoding="utf-8") as file:
+        ended, rest, touched = False, "", time.monotonic()
+        while not ended:
+            ended = started.poll() is not None  # what it told before that is still read
+            *lines, rest = (rest + file.read()).split("\n")
+            for line in lines:
+                _pass_on(*json.loads(line))
+            if time.monotonic() - touched > SIGN_OF_LIFE_S:
+                touched = time.monotonic()
+                os.utime(place / JOB)
+            time.sleep(0 if ended else POLL_S)
+
+
+def _pass_on(kind: str, *parts: Any) -> None:
+    """Tell the listeners of this process what a worker told."""
+    if kind == "progress":
+        report_progress(*parts)
+    elif kind == "metrics":
+        report_metrics(*parts)
+    elif kind == "epoch":
+        report_epoch(*parts)
+    elif kind == "log":
+        logging.getLogger(parts[0]).log(parts[1], "%s", parts[2])
 
 
 def _output(place: Path, machine: int) -> Path:
@@ -199,31 +223,8 @@ def _end(started: "subprocess.Popen[bytes]") -> None:
 
 def _ended(output: Path, code: int) -> str:
     """Return in words how the processes ended."""
-    signals = re.findall(r"Signal \d+ \((SIG\w+)\) received by PID (\d+)", output.read_text("utf-8", errors="replace"))
+    signals = re.findall(r"Signal \d+ \((SIG\w+)\) received by PID (\d+)", read_log(output))
     killed = next((found for found in signals if found[0] != "SIGTERM"), None)
     if killed:
         return f"process {killed[1]} was killed by signal {killed[0]}, as happens where memory runs out"
     return f"the processes ended with exit code {code}"
-
-
-class _News:
-    """Reads what the first process tells and passes it on to the listeners of this one."""
-
-    def __init__(self, place: Path) -> None:
-        (place / EVENTS).touch()
-        self._file = (place / EVENTS).open(encoding="utf-8")
-        self._rest = ""
-
-    def pass_on(self) -> None:
-        """Pass on what came since the last call."""
-        *lines, self._rest = (self._rest + self._file.read()).split("\n")
-        for line in lines:
-            kind, *parts = json.loads(line)
-            if kind == "progress":
-                report_progress(*parts)
-            elif kind == "metrics":
-                report_metrics(*parts)
-            elif kind == "epoch":
-                report_epoch(*parts)
-            elif kind == "log":
-                logging.getLogger(parts[0]).log(parts[1], "%s", parts[2])

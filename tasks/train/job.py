@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,8 +106,14 @@ def _known(told: Mapping[str, Any]) -> RatchetError:
     return made
 
 
+def read_log(path: Path) -> str:
+    """Return what a log says; nothing where the job, and the log with it, is gone."""
+    return path.read_text("utf-8", errors="replace") if path.is_file() else ""
+
+
 def log_end(path: Path, lines: int = 5) -> str:
-    """Return the last lines of a log that say something."""
-    text = path.read_text("utf-8", errors="replace") if path.is_file() else ""
-    kept = [line.strip() for line in text.splitlines() if line.strip(" =-\n")]
+    """Return the last lines of a log that say something, before the launcher's own account of a failure."""
+    text = read_log(path)
+    own = re.split(r"^[EW]\d{4} .*torch/distributed/elastic", text, maxsplit=1, flags=re.M)[0] or text
+    kept = [line.strip() for line in own.splitlines() if line.strip(" =-\n")]
     return " / ".join(kept[-lines:])[-1000:] or "empty"

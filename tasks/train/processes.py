@@ -4,14 +4,16 @@ Outside such a group every function answers as for the one process that there is
 """
 
 import copy
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.distributed.tensor import DTensor
 
 from tasks.records import Candidate
@@ -20,6 +22,10 @@ from tasks.train.methods import FineTune
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
+
+Model = TypeVar("Model", bound=nn.Module)
+
+log = logging.getLogger(__name__)
 
 NOT_WRITTEN = Candidate("", "", "torch", 0)  # what a process returns that is not the one that writes
 
@@ -68,22 +74,46 @@ def is_main() -> bool:
     return not is_worker() or int(os.environ.get("RANK", "0")) == 0
 
 
-def shell_of(model: nn.Module) -> nn.Module:
+def shell_of(model: Model) -> Model:
     """Return the model without its weights, which take no memory: what gathered shards are put into."""
     empty = {id(part): part.to("meta") for part in model.buffers()}
     weights = {id(part): nn.Parameter(part.to("meta"), part.requires_grad) for part in model.parameters()}
     return copy.deepcopy(model, {**empty, **weights})
 
 
-def gather(model: nn.Module, shell: nn.Module) -> nn.Module:
+def mean_over_processes(values: Tensor) -> Tensor:
+    """Return the mean of each value over all processes; all processes must call it."""
+    from accelerate.utils import reduce
+
+    mean: Tensor = reduce(values, reduction="mean") if is_worker() else values
+    return mean
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Return whether this process holds only its shards of the model's weights."""
+    return any(isinstance(weight, DTensor) for weight in model.parameters())
+
+
+def whole_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Return all weights of the model on the CPU, gathered where they are in shards; all processes must call it."""
+    return {name: _whole(weight) for name, weight in model.state_dict().items()}
+
+
+def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Put whole weights into the model, each process its shards where it is sharded; all processes must call it."""
+    given: dict[str, Any] = dict(weights)
+    set_model_state_dict(model, given, options=StateDictOptions(full_state_dict=True))
+
+
+def gather(model: Model, shell: Model) -> Model:
     """Return the trained model with all its weights on the CPU, put into its shell where they were in shards.
 
     All processes must call it.
     """
-    weights = model.state_dict()
-    if not any(isinstance(weight, DTensor) for weight in weights.values()):
+    if not is_sharded(model):
         return model
-    shell.load_state_dict({name: _whole(weight) for name, weight in weights.items()}, assign=True)
+    shell.load_state_dict(whole_weights(model), assign=True)
+    log.info("gathered the shards of %d weights", len(list(shell.parameters())))
     buffers = dict(model.named_buffers())
     for name, buffer in list(shell.named_buffers()):  # those that no state dict holds
         if buffer.is_meta:

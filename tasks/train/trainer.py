@@ -70,9 +70,7 @@ class _ObjectiveTrainer(Trainer):  # type: ignore[misc]
         return (loss, outputs) if return_outputs else loss
 
 
-def _arguments(
-    method: FineTune, model: torch.nn.Module, rows: int, has_valid: bool, folder: str
-) -> TrainingArguments:
+def _arguments(method: FineTune, model: torch.nn.Module, rows: int, has_valid: bool, folder: str) -> TrainingArguments:
     steps = method.epochs * math.ceil(rows / method.batch_size)
     together = process_options(method, model)
     arguments = TrainingArguments(

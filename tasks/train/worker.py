@@ -33,7 +33,7 @@ def main() -> None:
 
 def _end_with_parent() -> None:
     """End this process when the other end of its standard input is closed, as it is when that process dies."""
-    while sys.stdin.buffer.raw.read(1024):  # type: ignore[attr-defined]
+    while os.read(sys.stdin.fileno(), 1024):
         pass
     os._exit(1)
 
