@@ -22,7 +22,7 @@ from tasks.measure.gate.decide import decide, keep
 from tasks.measure.gate.evidence import Claim
 from tasks.measure.quality.scores import with_scores
 from tasks.measurements import quick
-from tasks.progress import report_progress
+from tasks.progress import purpose, report_progress
 from tasks.records import Given, LeverTrial, Snapshot
 from tasks.specs import Lever, Recipe
 
@@ -62,7 +62,8 @@ def _try(
     started = time.monotonic()
     teacher = used_teacher(recipe.augment, best.candidate if stage in ("data", "augment") else best.given.teacher)
     given = Given(teacher)
-    candidate = build(stages, project.store, recipe, snapshot, given)
+    with purpose(name):
+        candidate = build(stages, project.store, recipe, snapshot, given)
     timing = quick(project.spec.benchmark) if "cost" in claims else None
     challenger, defender = measure(stages, project, [candidate, best.candidate], snapshot, "select", timing)
     spec = project.spec.gate
