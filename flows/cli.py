@@ -66,7 +66,8 @@ def run(
 
     project = open_project(spec)
     check_space(project)  # before Prefect opens its own database there
-    from flows.show import progress_bars, show_outcome
+    from flows.bars import progress_bars
+    from flows.show import show_outcome
     from flows.startup import start_up
 
     with progress_bars(hidden=as_json):
@@ -85,8 +86,9 @@ def demo(
 ) -> None:  # fmt: skip
     """Play the whole loop on an embedded example: baseline, better and cheaper, drift, won back."""
     quiet(verbose)
+    from flows.bars import progress_bars
     from flows.demo import play
-    from flows.show import progress_bars, show_demo
+    from flows.show import show_demo
 
     with progress_bars(hidden=as_json) as tell:
         story = play(folder, seed, tell)

@@ -43,14 +43,15 @@ def climb(
     plan = plan_iteration(project, levers)
     for name, reason in plan.rested.items():
         log.info("lever %s: %s", name, reason)
-    for number, lever in enumerate(plan.order, start=1):
-        report_progress(f"lever {lever.name}", number, len(plan.order) + 1)
+    for number, lever in enumerate(plan.order):
+        report_progress(f"levers: {lever.name}", number, len(plan.order))
         recipe = pull(lever, best.recipe)
         if recipe == best.recipe:
             log.info("lever %s changes nothing", lever.name)
             continue
         best, trial = _try(project, best, recipe, lever.name, stage_of(lever), snapshot)
         trials.append(trial)
+    report_progress("levers: done", len(plan.order), len(plan.order))
     return best, trials
 
 

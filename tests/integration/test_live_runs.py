@@ -2,7 +2,6 @@
 
 import logging
 import time
-from pathlib import Path
 
 import pytest
 
@@ -14,9 +13,10 @@ from tasks.registry import Registry
 pytestmark = pytest.mark.filterwarnings("default")
 
 
-@pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    return Registry(f"sqlite:///{tmp_path / 'mlflow.db'}", "live", str(tmp_path / "artifacts"))
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    root = tmp_path_factory.mktemp("mlflow")
+    return Registry(f"sqlite:///{root / 'mlflow.db'}", "live", str(root / "artifacts"))
 
 
 def history(registry: Registry, run_id: str, name: str) -> list[tuple[int, float]]:
@@ -78,8 +78,11 @@ def test_a_run_ends_as_its_training_does(registry: Registry, error: type[BaseExc
     assert history(registry, run_id, "loss") == [(1, 2.0)]
 
 
-def test_an_mlflow_that_cannot_be_reached_stops_no_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    registry = Registry(f"sqlite:///{tmp_path}", "live")  # a folder is no database
+def test_an_mlflow_that_cannot_be_reached_stops_no_training(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    registry = Registry("http://127.0.0.1:9", "live")  # nobody listens there
     trained = []
     with caplog.at_level(logging.WARNING), live_run(registry, "fit baseline", "parent"):
         report_metrics(1, {"loss": 2.0})
