@@ -67,7 +67,8 @@ def progress_bars(
         TimeElapsedColumn(),
         _Left(),
     )
-    with Progress(*columns, console=console, transient=True, disable=hidden or not console.is_terminal, get_time=clock) as progress:  # fmt: skip
+    silent = hidden or not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=silent, get_time=clock) as progress:
         progress.add_task("iteration", total=None)
 
         def tell(headline: str) -> None:

@@ -18,7 +18,6 @@ app = typer.Typer(
 )
 
 app.add_typer(golden, name="golden")
-app.command()(join)
 
 SpecPath = Annotated[Path, typer.Argument(help="The spec, or the folder that holds ratchet.yaml.", show_default=True)]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON on standard output.")]
@@ -76,6 +75,9 @@ def run(
 
         outcome_json = iterate(str(project.spec_path), trigger)
     answer(json.loads(outcome_json), as_json, lambda: show_outcome(outcome_json))
+
+
+app.command()(join)
 
 
 @app.command()

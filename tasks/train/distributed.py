@@ -106,6 +106,9 @@ def check(method: FineTune) -> Distributed:
             f"train.distributed: {spread.processes} processes cannot be split evenly among {spread.machines} machines; "
             f"give a multiple of {spread.machines}"
         )
+    if method.ema and spread.strategy == "fsdp":
+        raise ModelError("train.ema: expected 0 with train.distributed.strategy fsdp, whose weights lie in shards that "
+                         f"are not averaged; got {method.ema}. Use the strategy ddp, or no average")  # fmt: skip
     if spread.machines > 1 and not re.fullmatch(r".+:\d+", spread.main_address):
         raise ModelError(
             f"train.distributed.main_address: expected host:port of the first machine, got {spread.main_address!r}"
@@ -115,11 +118,10 @@ def check(method: FineTune) -> Distributed:
 
 def _settled(method: FineTune) -> FineTune:
     """Return the method with its number format chosen: it may be measured, and processes must choose the same."""
-    from tasks.train.precision import use_bf16
+    from tasks.train.precision import choose_precision
 
-    if method.precision != "auto":
-        return method
-    return replace(method, precision="bf16" if use_bf16(method.precision) else "fp32")
+    chosen: Any = choose_precision(method.precision).name
+    return replace(method, precision=chosen)
 
 
 @contextmanager

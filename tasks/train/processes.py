@@ -6,18 +6,16 @@ Outside such a group every function answers as for the one process that there is
 import copy
 import logging
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.distributed.tensor import DTensor
 
 from tasks.records import Candidate
-from tasks.train.job import ENVIRONMENT, is_worker
+from tasks.train.job import is_worker
 from tasks.train.methods import FineTune
 
 if TYPE_CHECKING:
@@ -31,16 +29,10 @@ NOT_WRITTEN = Candidate("", "", "torch", 0)  # what a process returns that is no
 
 
 def process_options(method: FineTune, model: nn.Module) -> dict[str, Any]:
-    """Return the `TrainingArguments` with which all processes together take the steps of one.
-
-    Each batch of the one sampler is split among them, so `per_device_train_batch_size` stays what it is for one.
-    """
-    if not is_worker():
+    """Return the `TrainingArguments` by which the model is sharded among the processes, where the method says so."""
+    if not is_worker() or method.distributed is None or method.distributed.strategy != "fsdp":
         return {}
-    options: dict[str, Any] = {"accelerator_config": {"split_batches": True}}
-    if method.distributed is not None and method.distributed.strategy == "fsdp":
-        options |= {"fsdp": True, "fsdp_config": {"transformer_layer_cls_to_wrap": _layer_classes(model)}}
-    return options
+    return {"fsdp": True, "fsdp_config": {"transformer_layer_cls_to_wrap": _layer_classes(model)}}
 
 
 def _layer_classes(model: nn.Module) -> list[str]:
@@ -59,16 +51,6 @@ def let_cpu_shard(arguments: "TrainingArguments") -> None:
         state.distributed_type = DistributedType.MULTI_GPU
 
 
-@contextmanager
-def shared_folder(work: Path) -> Iterator[str]:
-    """Make a folder for as long as the block runs, the same one for all processes."""
-    if is_worker():
-        yield str(Path(os.environ[ENVIRONMENT]) / "checkpoints")
-        return
-    with tempfile.TemporaryDirectory(dir=work, prefix="checkpoints-") as folder:
-        yield folder
-
-
 def is_main() -> bool:
     """Return whether this process is the one that writes: the first of the group, or the only one."""
     return not is_worker() or int(os.environ.get("RANK", "0")) == 0
@@ -82,11 +64,14 @@ def shell_of(model: Model) -> Model:
 
 
 def mean_over_processes(values: Tensor) -> Tensor:
-    """Return the mean of each value over all processes; all processes must call it."""
+    """Return the mean of each value over all processes, on the CPU; all processes must call it."""
+    if not is_worker():
+        return values
+    from accelerate import PartialState
     from accelerate.utils import reduce
 
-    mean: Tensor = reduce(values, reduction="mean") if is_worker() else values
-    return mean
+    mean: Tensor = reduce(values.to(PartialState().device), reduction="mean")
+    return mean.cpu()
 
 
 def is_sharded(model: nn.Module) -> bool:
@@ -103,6 +88,24 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
     """Put whole weights into the model, each process its shards where it is sharded; all processes must call it."""
     given: dict[str, Any] = dict(weights)
     set_model_state_dict(model, given, options=StateDictOptions(full_state_dict=True))
+
+
+def keep_weights(model: nn.Module, path: Path, about: dict[str, str]) -> None:
+    """Write the model's weights as safetensors, by the first process; all processes must call it."""
+    if is_sharded(model):
+        weights = whole_weights(model)
+        if is_main():
+            save_file({name: weight.contiguous() for name, weight in weights.items()}, path, about)
+    elif is_main():
+        save_model(model, str(path), about)
+
+
+def restore_weights(model: nn.Module, path: Path) -> None:
+    """Put weights that were kept into the model; all processes must call it."""
+    if is_sharded(model):
+        load_weights(model, load_file(path))
+    else:
+        load_model(model, path)
 
 
 def gather(model: Model, shell: Model) -> Model:

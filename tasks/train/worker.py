@@ -39,8 +39,12 @@ def _end_with_parent() -> None:
 
 
 def _work(folder: Path, rank: int, job: Job, tell: Teller) -> None:
+    import torch
+    from accelerate import PartialState
+
     from tasks.train.finetune import finetune
 
+    PartialState(cpu=not torch.cuda.is_available())  # opens the group: gloo on CPUs, nccl on CUDA
     with ExitStack() as listening:
         if rank == 0:
             listening.enter_context(progress_to(lambda *step: tell("progress", *step)))

@@ -59,14 +59,19 @@ def lesson(tmp_path: Path) -> Lesson:
     return Lesson(train, valid, tuple(sorted({label for _, label in train})), work=tmp_path / "work")
 
 
+Curve = list[tuple[int, dict[str, float]]]
+
+
 @pytest.fixture(scope="module")
-def alone(base: str, tmp_path_factory: pytest.TempPathFactory) -> Candidate:
-    """What one process makes."""
+def alone(base: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Candidate, Curve]:
+    """What one process makes, and what it measured on the way."""
     train, valid = (
         [(row["text"], row["label"]) for row in messages(count, seed)] for count, seed in ((80, 1), (32, 2))
     )
     root = tmp_path_factory.mktemp("alone")
-    return finetune(base, METHOD, Lesson(train, valid, tuple(sorted({label for _, label in train}))), root / "model")
+    lesson, curve = Lesson(train, valid, tuple(sorted({label for _, label in train}))), Curve()
+    with metrics_to(lambda step, found: curve.append((step, dict(found)))):
+        return finetune(base, METHOD, lesson, root / "model"), curve
 
 
 def assert_equal(made: Candidate, alone: Candidate) -> None:
@@ -91,7 +96,9 @@ def wait_for(found: object, seconds: float = 120.0) -> None:
         time.sleep(0.05)
 
 
-def test_two_machines_train_as_one_process_does(base: str, lesson: Lesson, alone: Candidate, tmp_path: Path) -> None:
+def test_two_machines_train_as_one_process_does(
+    base: str, lesson: Lesson, alone: tuple[Candidate, Curve], tmp_path: Path
+) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -100,26 +107,33 @@ def test_two_machines_train_as_one_process_does(base: str, lesson: Lesson, alone
     over = threading.Event()
     other = threading.Thread(target=join, args=(lesson.work, 1, lambda: not over.is_set()))
     other.start()
-    steps, metrics = [], []
+    steps, curve, epochs = [], Curve(), list[float]()
     try:
-        with progress_to(lambda *step: steps.append(step)), metrics_to(lambda *found: metrics.append(found)), \
-                epochs_to(lambda *found: metrics.append(found)):  # fmt: skip
+        with (
+            progress_to(lambda *step: steps.append(step)),
+            metrics_to(lambda step, found: curve.append((step, dict(found)))),
+            epochs_to(lambda epoch, _: epochs.append(epoch)),
+        ):
             made = finetune(base, method, lesson, tmp_path / "model")
     finally:
         over.set()
         other.join(60)
     assert not other.is_alive()
-    assert_equal(made, alone)
+    assert_equal(made, alone[0])
+    assert [step for step, _ in curve] == [step for step, _ in alone[1]] != []
+    for (_, mine), (_, its) in zip(curve, alone[1], strict=True):
+        assert mine == pytest.approx(its, rel=1e-3, abs=1e-5)
+    assert epochs == [1, 2]
     assert steps == [("fit", step, 20) for step in range(1, 21)]
     assert list(lesson.work.glob("job-*")) == []
 
 
 def test_sharded_training_is_as_one_process_is(
-    base: str, lesson: Lesson, alone: Candidate, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    base: str, lesson: Lesson, alone: tuple[Candidate, Curve], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "tasks")
     made = finetune(base, replace(METHOD, distributed=Distributed(strategy="fsdp")), lesson, tmp_path / "model")
-    assert_equal(made, alone)
+    assert_equal(made, alone[0])
     assert "gathered the shards of" in caplog.text
 
 
