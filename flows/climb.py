@@ -22,7 +22,7 @@ from tasks.measure.gate.decide import decide, keep
 from tasks.measure.gate.evidence import Claim
 from tasks.measure.quality.scores import with_scores
 from tasks.measurements import quick
-from tasks.progress import report_progress
+from tasks.progress import purpose, report_progress
 from tasks.records import LeverTrial, Snapshot, Table
 from tasks.specs import Lever, Recipe
 
@@ -59,8 +59,8 @@ def climb(
     plan = plan_iteration(project, levers)
     for name, reason in plan.rested.items():
         log.info("lever %s: %s", name, reason)
-    for number, lever in enumerate(plan.order, start=1):
-        report_progress(f"lever {lever.name}", number, len(plan.order) + 1)
+    for number, lever in enumerate(plan.order):
+        report_progress(f"levers: {lever.name}", number, len(plan.order))
         recipe = pull(lever, best.recipe)
         if recipe == best.recipe:
             log.info("lever %s changes nothing", lever.name)
@@ -68,6 +68,7 @@ def climb(
         pulled = Pull(lever.name, stage_of(lever), claims_of(lever), recipe)
         best, trial = _try(project, best, pulled, snapshot, texts)
         trials.append(trial)
+    report_progress("levers: done", len(plan.order), len(plan.order))
     return best, trials
 
 
@@ -78,7 +79,8 @@ def _try(
     name, stage, claims, recipe = pulled.name, pulled.stage, pulled.claims, pulled.recipe
     started = time.monotonic()
     given = given_for(project, best, recipe, stage, snapshot, texts)
-    candidate = build(stages, project.store, recipe, snapshot, given)
+    with purpose(name):
+        candidate = build(stages, project.store, recipe, snapshot, given)
     timing = quick(project.spec.benchmark) if "cost" in claims else None
     challenger, defender = measure(stages, project, [candidate, best.candidate], snapshot, "select", timing)
     spec = project.spec.gate

@@ -27,7 +27,7 @@ from tasks.data.checking.validate import refuse
 from tasks.errors import RatchetError
 from tasks.measure.profiling.profile import Profile
 from tasks.measure.quality.scores import check_costs, with_scores
-from tasks.progress import collect_seconds, timed
+from tasks.progress import collect_seconds, purpose, timed, trainings_to
 from tasks.records import Given, Scorecard, Snapshot, Verdict, to_json
 from tasks.registry import BASELINE, CHAMPION, VersionRecord
 from tasks.store import storage_named
@@ -48,7 +48,8 @@ def iterate(spec: str = "ratchet.yaml", trigger: str = "schedule") -> str:
             finish_promotions(project)
             diary = Diary.open(project, next_number(project), trigger)
             try:
-                outcome = publish(project, diary, turn(project, diary))
+                with trainings_to(diary.training_run):
+                    outcome = publish(project, diary, turn(project, diary))
             except BaseException:
                 with suppress(RatchetError):  # what went wrong says more than that this could not be noted
                     diary.close("FAILED")
@@ -132,7 +133,8 @@ def first(project: Project, diary: Diary, outcome: Outcome) -> Outcome:
     """Return the outcome of the first turn: the spec's recipe becomes baseline and champion."""
     recipe, snapshot = project.spec.recipe, outcome.snapshot
     given = Given(unlabelled=gather_texts(stages, project, snapshot, recipe))
-    candidate = build(stages, project.store, recipe, snapshot, given)
+    with purpose(BASELINE):
+        candidate = build(stages, project.store, recipe, snapshot, given)
     contender = Contender(recipe, candidate, given=given, snapshot=snapshot)
     [card] = measure(stages, project, [contender.candidate], outcome.snapshot, "golden", project.spec.benchmark)
     verdict = Verdict(

@@ -99,9 +99,8 @@ class Distributed:
 
     processes: Annotated[int, Field(ge=1, le=4096)] = 2  # in all
     strategy: Literal["ddp", "fsdp"] = "ddp"
-    machines: Annotated[int, Field(ge=1)] = 1
-    machine_rank: Annotated[int, Field(ge=0)] = 0
-    main_address: str = ""  # host:port of the first machine; empty where there is one only
+    machines: Annotated[int, Field(ge=1)] = 1  # with as many processes each; the others join by `ratchet join`
+    main_address: str = ""  # host:port of this, the first machine, as the others reach it; empty where it is alone
 
 
 @dataclass(frozen=True, config={"extra": "forbid"})
