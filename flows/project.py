@@ -20,6 +20,7 @@ from tasks.registry import Registry
 from tasks.specs import Lever, Recipe
 from tasks.store import Store, available_bytes
 from tasks.train.bases import Base, FromConfig, Pretrained
+from tasks.train.space import BASE, Search
 
 if TYPE_CHECKING:
     from feedback.store import Store as Database
@@ -31,6 +32,8 @@ QUIET = {  # nothing phones home
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "ITERATIVE_DO_NOT_TRACK": "1",
     "GX_ANALYTICS_ENABLED": "false",
+    "DASK_LOGGING__DISTRIBUTED": "error",
+    "RAY_USAGE_STATS_ENABLED": "0",
     "TOKENIZERS_PARALLELISM": "false",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "60",
@@ -73,6 +76,11 @@ class Project:
         return os.environ.get("RATCHET_DATABASE_URL") or self.spec.feedback.database_url or own
 
     @property
+    def studies_url(self) -> str:
+        """Where the studies of searches are kept."""
+        return studies_url(self.database_url)
+
+    @property
     def tracking_uri(self) -> str:
         """Which MLflow holds the runs and versions."""
         own = f"sqlite:///{self.state / 'mlflow.db'}"
@@ -94,6 +102,19 @@ class Project:
     def report_path(self, iteration: int) -> Path:
         """Where the HTML report of an iteration lies."""
         return self.state / "reports" / f"iteration-{iteration:04d}.html"
+
+
+def studies_url(database_url: str) -> str:
+    """Return where the studies of a database's project are kept: what makes tables there has a version table that is
+    named like ours, so on PostgreSQL they have a schema of their own, on SQLite a file `studies.db` beside ours.
+    """
+    from sqlalchemy import make_url
+
+    url = make_url(database_url)
+    if url.get_backend_name() == "sqlite":
+        folder = Path(url.database or "").parent
+        return url.set(database=str(folder / "studies.db")).render_as_string(hide_password=False)
+    return url.update_query_dict({"options": "-csearch_path=ratchet_studies"}).render_as_string(hide_password=False)
 
 
 def open_project(spec_path: str | Path = DEFAULT_FILE) -> Project:
@@ -138,8 +159,18 @@ def _with_models_from(root: Path, spec: Spec) -> Spec:
     def moved(part: Recipe | Lever) -> dict[str, Any]:
         return {"clean": move(part.clean), "augment": move(part.augment)}
 
+    def move_space(search: Search | None) -> Search | None:
+        if search is None or BASE not in search.space:
+            return search
+        bases = search.space[BASE]
+        assert isinstance(bases, tuple)  # a range of bases is refused at the door
+        return replace(search, space={**search.space, BASE: tuple(place_base(base) for base in bases)})
+
+    def moved_lever(lever: Lever) -> Lever:
+        return replace(lever, search=move_space(lever.search), **moved(lever))
+
     recipe = replace(spec.recipe, base=place_base(spec.recipe.base), **moved(spec.recipe))
-    return replace(spec, recipe=recipe, levers=tuple(replace(lever, **moved(lever)) for lever in spec.levers))
+    return replace(spec, recipe=recipe, levers=tuple(moved_lever(lever) for lever in spec.levers))
 
 
 def set_environment(state: Path) -> None:

@@ -1,13 +1,19 @@
 """How long work tells whoever watches how far it is, and how long it took. Draws nothing itself."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 Listener = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
+EpochListener = Callable[[float, Mapping[str, float]], None]  # epochs done, metrics by name
 
 _listener: ContextVar[Listener | None] = ContextVar("progress_listener", default=None)
+_epoch_listener: ContextVar[EpochListener | None] = ContextVar("epoch_listener", default=None)
+
+
+class Stopped(Exception):
+    """A listener ended the training that it listened to, for good: it will not go on from its checkpoint."""
 
 
 def report_progress(what: str, done: int, total: int) -> None:
@@ -25,6 +31,23 @@ def progress_to(listener: Listener) -> Iterator[None]:
         yield
     finally:
         _listener.reset(token)
+
+
+def report_epoch(epoch: float, metrics: Mapping[str, float]) -> None:
+    """Tell this context's listener, where there is one, what a training came to on `valid` after an epoch."""
+    listener = _epoch_listener.get()
+    if listener is not None:
+        listener(epoch, metrics)
+
+
+@contextmanager
+def epochs_to(listener: EpochListener) -> Iterator[None]:
+    """Send what trainings of the block come to after each epoch to the listener."""
+    token = _epoch_listener.set(listener)
+    try:
+        yield
+    finally:
+        _epoch_listener.reset(token)
 
 
 _seconds: ContextVar[dict[str, float] | None] = ContextVar("stage_seconds", default=None)
