@@ -15,7 +15,7 @@ from tasks.train.methods import FineTune
 
 
 def worth(method: FineTune, shift: float = 0.0) -> float:
-    """Return a score in [0, 1] with one best point: a learning rate of 3e-3 (times e to the shift), dropout 0.2, cosine."""
+    """Return a score in [0, 1], best at a learning rate of 3e-3 (times e to the shift), dropout 0.2 and cosine."""
     rate = math.log(method.learning_rate / 3e-3) - shift
     schedule = {"cosine": 0.0, "linear": 0.03, "constant": 0.1}[method.schedule]
     return 0.95 * math.exp(-(rate**2) / 8 - 6 * (method.dropout - 0.2 - shift / 10) ** 2 - schedule)

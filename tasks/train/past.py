@@ -15,20 +15,31 @@ if TYPE_CHECKING:
     from tasks.train.search import Searching
 
 SEARCH_PATH = "-csearch_path="  # the option of a PostgreSQL URL that names a schema
+MOST_LEARNED = 60  # trials of an earlier study that the sampler is told of, the best
 BUSY_SECONDS = 60  # how long a process waits for another that writes to a SQLite file
 
 
 def open_storage(url: str, create: bool) -> "optuna.storages.RDBStorage":
     """Return the database of studies; its tables are made where they may be, on PostgreSQL in the URL's schema."""
     import optuna
+    from sqlalchemy import event
     from sqlalchemy.pool import NullPool
 
     options: dict[str, Any] = {"connect_args": {"timeout": BUSY_SECONDS}} if url.startswith("sqlite") else {}
     if create:
         _make_schema(url)
-    return optuna.storages.RDBStorage(
+    made = optuna.storages.RDBStorage(
         url, engine_kwargs={**options, "poolclass": NullPool}, skip_table_creation=not create
     )
+    if url.startswith("sqlite"):
+        event.listen(made.engine, "connect", _write_ahead)
+    return made
+
+
+def _write_ahead(connection: Any, _: Any) -> None:
+    """Let a SQLite file be read while it is written, and a commit not wait for the disk: a kill loses nothing."""
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
 
 
 def _make_schema(url: str) -> None:
@@ -52,21 +63,66 @@ def earlier_best(
     The best of each study come first, of the newest study before older ones; then the second best of each, and so on.
     Only what lies in the present space counts, and equal values count once.
     """
-    storage = study._storage
-    others = [past for past in storage.get_all_studies() if past.study_name.startswith(family)]
-    others = [past for past in others if past.study_name != study.study_name]
     ranked = [
-        (rank, -past._study_id, trial, past.study_name)
-        for past in others
-        for rank, trial in enumerate(_by_score(storage.get_all_trials(past._study_id, deepcopy=False)))
+        (rank, age, trial, name)
+        for age, (name, trials) in enumerate(_earlier(study, family))
+        for rank, trial in enumerate(_by_score(trials))
     ]
     found: list[tuple[dict[str, Plain], str]] = []
     for _, _, trial, name in sorted(ranked, key=lambda each: each[:2]):
-        values = trial.user_attrs.get("values", {})
+        values = _plain_values(trial)
         params = {key: values[key] for key in spaces if key in values and _holds(spaces[key], values[key])}
         if params and params not in [known for known, _ in found]:
             found.append((params, f"trial {trial.number} of {name.removeprefix(family)[:8]}"))
     return found[:most]
+
+
+def learn_from_past(study: "optuna.Study", family: str, number: int, spaces: Mapping[str, "BaseDistribution"]) -> None:
+    """Let the sampler know the trials of the newest earlier study, once one of them was run again here.
+
+    Their scores are moved by as much as the one that was run again came out different: other rows are easier or harder
+    for all values alike, as far as anyone can know.
+    """
+    import optuna
+
+    earlier = next(iter(_earlier(study, family)), None)
+    if earlier is None or "learned" in study.user_attrs:
+        return
+    here = study.get_trials(deepcopy=False)[number]
+    there = next((trial for trial in _by_score(earlier[1]) if _plain_values(trial) == _plain_values(here)), None)
+    if there is None:
+        return
+    study.set_user_attr("learned", earlier[0])
+    moved = _value(here) - _value(there)
+    for trial in _by_score(earlier[1])[:MOST_LEARNED]:
+        values = _plain_values(trial)
+        whole = all(name in values and _holds(space, values[name]) for name, space in spaces.items())
+        if whole and trial is not there:
+            params = {name: values[name] for name in spaces}
+            study.add_trial(
+                optuna.trial.create_trial(
+                    params=params, distributions=dict(spaces), value=_value(trial) + moved, user_attrs={"prior": True}
+                )
+            )
+
+
+def _earlier(study: "optuna.Study", family: str) -> "list[tuple[str, list[FrozenTrial]]]":
+    """Return the names and own trials of the family's other studies, the newest first."""
+    storage = study._storage
+    others = [past for past in storage.get_all_studies() if past.study_name.startswith(family)]
+    return [
+        (
+            past.study_name,
+            [t for t in storage.get_all_trials(past._study_id, deepcopy=False) if "prior" not in t.user_attrs],
+        )
+        for past in sorted(others, key=lambda past: -past._study_id)
+        if past.study_name != study.study_name
+    ]
+
+
+def _plain_values(trial: "FrozenTrial") -> dict[str, Plain]:
+    values: dict[str, Plain] = trial.user_attrs.get("asked", {}).get("values", {})
+    return values
 
 
 def _by_score(trials: "Sequence[FrozenTrial]") -> "list[FrozenTrial]":
@@ -110,18 +166,18 @@ def report_of(search: "Searching") -> SearchReport:
     counted = search.counted()
     complete = _by_score(counted)
     if counted and not complete:
-        first = counted[0].user_attrs.get("message", "")
+        first = counted[0].user_attrs["ended"]["message"]
         raise ModelError(f"search {search.lever}: none of its {len(counted)} trials ended with a model; the first one: "
                          f"{first or 'no message'}")  # fmt: skip
-    own = next((trial for trial in complete if trial.user_attrs["origin"] == RECIPE), None)
+    own = next((trial for trial in complete if trial.user_attrs["asked"]["origin"] == RECIPE), None)
     best = complete[0] if complete and (own is None or _value(complete[0]) > _value(own)) else None
     base, train = search.job.recipe.base, search.job.recipe.train
     if best is not None:
         base, train = change(base, train, _values(search, best))
     return SearchReport(
         search.study.study_name, tuple(_record(search, trial) for trial in counted),
-        best.number if best else None, own.user_attrs["score"] if own else None,
-        complete[0].user_attrs["score"] if complete else None,
+        best.number if best else None, own.user_attrs["ended"]["score"] if own else None,
+        complete[0].user_attrs["ended"]["score"] if complete else None,
         round(search.minutes_spent, 3), search.spec.runner, base, train,
     )  # fmt: skip
 
@@ -139,10 +195,10 @@ def _record(search: "Searching", trial: "FrozenTrial") -> SearchTrial:
     from optuna.trial import TrialState
 
     states: dict[Any, State] = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned"}
-    noted = trial.user_attrs
-    values = noted["values"] if noted["origin"] == RECIPE else _values(search, trial)
+    asked, ended = trial.user_attrs["asked"], trial.user_attrs["ended"]
+    values = asked["values"] if asked["origin"] == RECIPE else _values(search, trial)
     return SearchTrial(
-        trial.number, {name: shown(value) for name, value in values.items()}, noted["origin"],
-        states.get(trial.state, "failed"), noted.get("score"), noted.get("valid_loss"), noted.get("epochs", 0.0),
-        noted.get("seconds", 0.0), noted.get("message", ""), noted.get("ran_on", ""),
+        trial.number, {name: shown(value) for name, value in values.items()}, asked["origin"],
+        states.get(trial.state, "failed"), ended.get("score"), ended.get("valid_loss"), ended["epochs"],
+        ended["seconds"], ended["message"], ended["ran_on"],
     )  # fmt: skip

@@ -5,18 +5,17 @@ from what earlier ones learned. Values come from the tree-structured Parzen esti
 that is clearly worse on its way is stopped by successive halving (Li et al. 2020, ASHA). Trains nothing itself.
 """
 
-import json
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import ModelError
 from tasks.search_report import RECIPE, SAMPLER
-from tasks.train.past import earlier_best, seconds_spent
-from tasks.train.space import Plain, Range, Search, Space, change, is_whole, own_value, plain, with_own
+from tasks.train.past import earlier_best, learn_from_past, seconds_spent
+from tasks.train.space import Plain, Range, Search, Space, change, is_whole, made_of, own_value, plain, with_own
 from tasks.train.trial import Asked, Ended, Job, run_trial
 
 if TYPE_CHECKING:
@@ -72,6 +71,7 @@ class Searching:
     space: Space  # with the recipe's own values in it
     study: "optuna.Study"
     lever: str
+    family: str  # what earlier studies of the lever are named after
     minutes: float | None  # of the spec, or less
     _running: dict[int, Asked] = field(default_factory=dict)
     _began: float = field(default_factory=time.monotonic)
@@ -88,29 +88,29 @@ class Searching:
         return (self._before + time.monotonic() - self._began) / 60
 
     def counted(self) -> "list[FrozenTrial]":
-        """Return the trials that ended and are no repeat and none that a killed process left."""
-        from optuna.trial import TrialState
-
-        ended = self.study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
-        return [trial for trial in ended if not {"dead", "repeats"} & set(trial.user_attrs)]
+        """Return the trials of this search that ended, but no repeat and none that a killed process left."""
+        return [trial for trial in self.study.get_trials(deepcopy=False) if _counts(trial)]
 
     def ask(self) -> Asked | None:
         """Return the next trial; None where the budget or the space is spent, or one that runs has to end first."""
         from optuna.trial import TrialState
 
-        for _ in range(REPEATS):
-            if self._spent() or self._waits():
-                return None
-            self._enqueue_next()
-            self.study.sampler = _sampler(self.spec.seed + len(self.study.get_trials(deepcopy=False)))
+        trials = self.study.get_trials(deepcopy=False)
+        counted = [trial for trial in trials if _counts(trial)]
+        if self._spent(len(counted)) or self._waits(len(counted)):
+            return None
+        tried = {trial.user_attrs["asked"]["made_of"] for trial in counted}
+        for repeat in range(REPEATS):
+            queued = self._enqueue_next(trials)
+            self.study.sampler = _sampler(self.spec.seed + len(trials) + repeat)
             trial = self.study.ask()
-            values = {name: self._suggest(trial, name) for name in self.space}
-            asked = self._asked(trial, values)
-            if not self._tried(asked, trial):
+            asked = self._asked(trial, {name: self._suggest(trial, name) for name in self.space})
+            if queued or trial.user_attrs["asked"]["made_of"] not in tried:
                 self._running[asked.number] = asked
                 return asked
             trial.set_user_attr("repeats", True)
             self.study.tell(trial, state=TrialState.FAIL)
+            trials = self.study.get_trials(deepcopy=False)
         log.info("search %s: every value of the space was tried", self.lever)
         return None
 
@@ -119,30 +119,32 @@ class Searching:
         base, method = self.job.recipe.base, self.job.recipe.train
         if origin != RECIPE:
             base, method = change(base, method, values)
-        trial.set_user_attr("origin", origin)
-        trial.set_user_attr("made_of", _key(base, method))
-        trial.set_user_attr("values", {name: plain(own_value(name, base, method)) for name in self.space})
+        own = {name: plain(own_value(name, base, method)) for name in self.space}
+        trial.set_user_attr("asked", {"origin": origin, "made_of": made_of(base, method), "values": own})
         left = math.inf if self.minutes is None else self.minutes - self.minutes_spent
         return Asked(trial.number, trial._trial_id, base, method, origin == RECIPE, time.time() + 60 * left)
 
     def tell(self, asked: Asked, ended: Ended) -> None:
         """Note how a trial ended."""
-        from optuna.trial import TrialState
+        from optuna.trial import Trial, TrialState
 
-        trial = self._trial(asked.trial_id)
-        for name in ("seconds", "epochs", "message", "ran_on"):
-            trial.set_user_attr(name, getattr(ended, name))
         del self._running[asked.number]
+        trial = Trial(self.study, asked.trial_id)
+        known: dict[str, Any] = {name: getattr(ended, name) for name in ("seconds", "epochs", "message", "ran_on")}
         if ended.state != "complete":
             log.info("search %s: trial %d %s: %s", self.lever, asked.number, ended.state, ended.message)
-            state = TrialState.PRUNED if ended.state == "pruned" else TrialState.FAIL
-            self.study.tell(trial, state=state)
+            trial.set_user_attr("ended", known)
+            self.study.tell(trial, state=TrialState.PRUNED if ended.state == "pruned" else TrialState.FAIL)
             return
         score, loss = self._score(ended.notes), ended.notes.get("valid_loss", math.inf)
-        trial.set_user_attr("score", score)
-        trial.set_user_attr("valid_loss", loss if math.isfinite(loss) else None)
-        self.study.tell(trial, score - TIE * (loss / (1 + loss) if math.isfinite(loss) else 1.0))
+        worse = loss / (1 + loss) if math.isfinite(loss) else 1.0
+        trial.set_user_attr("ended", known | {"score": score, "valid_loss": loss if math.isfinite(loss) else None})
+        self.study.tell(trial, score - TIE * worse)
         log.info("search %s: trial %d scored %.4f in %.0f s", self.lever, asked.number, score, ended.seconds)
+        learn_from_past(self.study, self.family, trial.number, self._spaces())
+
+    def _spaces(self) -> "dict[str, BaseDistribution]":
+        return {name: distribution(name, given) for name, given in self.space.items()}
 
     def _score(self, notes: dict[str, float]) -> float:
         """Return the share of right answers on `valid`, less `trade` for each time that the cost was doubled.
@@ -157,33 +159,33 @@ class Searching:
             self.study.set_user_attr("cost", cost)
         return score - self.spec.trade * math.log2(cost / (own or cost))
 
-    def _spent(self) -> bool:
-        if self.spec.trials is not None and self.done + len(self._running) >= self.spec.trials:
+    def _spent(self, done: int) -> bool:
+        if self.spec.trials is not None and done + len(self._running) >= self.spec.trials:
             return True
         return self.minutes is not None and self.minutes_spent >= self.minutes
 
-    def _waits(self) -> bool:
+    def _waits(self, done: int) -> bool:
         """Return whether costs can be compared to none yet: the first trial has to end before others begin."""
-        return bool(self.spec.trade and self._running and "cost" not in self.study.user_attrs and not self.done)
+        return bool(self.spec.trade and self._running and not done)
 
-    def _enqueue_next(self) -> None:
-        """Put the values at the head of the queue that no trial had yet: a killed one's, the recipe's, earlier best."""
+    def _enqueue_next(self, trials: "Sequence[FrozenTrial]") -> bool:
+        """Queue values that no trial had yet: a killed one's, the recipe's, an earlier best's; say whether."""
         from optuna.trial import TrialState
 
-        trials = self.study.get_trials(deepcopy=False)
         if any(trial.state == TrialState.WAITING for trial in trials):
-            return  # queued by a process that was killed then
+            return True  # queued by a process that was killed then
         again = {trial.user_attrs.get("again") for trial in trials}
         for trial in trials:
-            if "dead" in trial.user_attrs and trial.number not in again and trial.params:
-                origin = trial.user_attrs.get("origin", SAMPLER)
+            if "dead" in trial.user_attrs and trial.number not in again and len(trial.params) == len(self.space):
+                origin = trial.user_attrs.get("asked", {}).get("origin", SAMPLER)
                 self.study.enqueue_trial(trial.params, {"origin": origin, "again": trial.number})
-                return
-        known = {trial.user_attrs.get("origin") for trial in trials}
+                return True
+        known = {trial.user_attrs.get("origin") for trial in trials if len(trial.params) == len(self.space)}
         for params, origin in self._first():
             if origin not in known:
                 self.study.enqueue_trial(params, {"origin": origin})
-                return
+                return True
+        return False
 
     def _first(self) -> list[tuple[dict[str, Plain], str]]:
         """Return values to begin with, and where they come from."""
@@ -208,17 +210,6 @@ class Searching:
             return trial.suggest_int(name, int(given.low), int(given.high), log=given.log)
         return trial.suggest_float(name, given.low, given.high, log=given.log)
 
-    def _tried(self, asked: Asked, trial: "optuna.Trial") -> bool:
-        if "again" in trial.user_attrs:
-            return False
-        made_of = _key(asked.base, asked.train)
-        return any(past.user_attrs.get("made_of") == made_of for past in self.counted())
-
-    def _trial(self, trial_id: int) -> "optuna.Trial":
-        from optuna.trial import Trial
-
-        return Trial(self.study, trial_id)
-
 
 def begin(spec: Search, job: Job, space: Space, lever: str, family: str, minutes: float | None = None) -> Searching:
     """Return the search, new or gone on with from where a killed process left it.
@@ -233,14 +224,13 @@ def begin(spec: Search, job: Job, space: Space, lever: str, family: str, minutes
     study = open_study(job.url, job.study, create=True)
     whole = with_own(space, job.recipe.base, job.recipe.train)
     limits = [each for each in (spec.minutes, minutes) if each is not None]
-    search = Searching(spec, job, whole, study, lever, min(limits, default=None))
+    search = Searching(spec, job, whole, study, lever, family, min(limits, default=None))
     for left in study.get_trials(states=(TrialState.RUNNING,)):
         Trial(study, left._trial_id).set_user_attr("dead", True)
         study.tell(left.number, state=TrialState.FAIL)
         log.info("search %s: trial %d was left by a killed process and is run again", lever, left.number)
     if "warm" not in study.user_attrs:
-        spaces = {name: distribution(name, given) for name, given in whole.items()}
-        study.set_user_attr("warm", earlier_best(study, family, spaces, WARM_TRIALS))
+        study.set_user_attr("warm", earlier_best(study, family, search._spaces(), WARM_TRIALS))
     search._before = seconds_spent(search.counted())
     return search
 
@@ -269,5 +259,5 @@ def _sampler(seed: int) -> "optuna.samplers.BaseSampler":
     return TPESampler(n_startup_trials=RANDOM_TRIALS, seed=seed)
 
 
-def _key(base: Any, method: Any) -> str:
-    return json.dumps([plain(base), plain(method)])
+def _counts(trial: "FrozenTrial") -> bool:
+    return trial.state.is_finished() and not {"dead", "repeats", "prior"} & set(trial.user_attrs)

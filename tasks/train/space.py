@@ -56,10 +56,15 @@ def _number_type(name: str) -> type | None:
     return kind if kind in (int, float) else None
 
 
+@cache
+def _door(name: str) -> TypeAdapter[Any]:
+    return TypeAdapter(_hints()[name])
+
+
 def _check_value(name: str, value: Any) -> Any:
     """Return the value as the field holds it, so that `frozen` and `{kind: frozen}` are one choice."""
     try:
-        return TypeAdapter(_hints()[name]).validate_python(value)
+        return _door(name).validate_python(value)
     except ValidationError as error:
         detail = error.errors()[0]
         if detail["type"] == "unexpected_keyword_argument":
@@ -150,8 +155,8 @@ def usual_space(base: Base, method: FineTune, fewest: int) -> Space:
     few = fewest < Contrastive().below
     decays = tuple(Full(layer_decay=decay) for decay in (1.0, 0.95, 0.9, 0.8))
     rate, batch, epochs = method.learning_rate, method.batch_size, method.epochs
-    space: Space = {
-        "learning_rate": Range(rate / 4, min(4 * rate, 0.5), log=True),
+    return {
+        "learning_rate": Range(rate / 4, max(rate, min(4 * rate, 0.5)), log=True),
         "epochs": Range(max(1, epochs // 2), min(1000, (6 if few else 2) * epochs + 1)),
         "batch_size": tuple(sorted({max(1, batch // 4 if few else batch // 2), batch, min(4096, 2 * batch)})),
         "label_smoothing": Range(0.0, 0.2),
@@ -161,7 +166,6 @@ def usual_space(base: Base, method: FineTune, fewest: int) -> Space:
         "schedule": ("linear", "cosine", "constant"),
         **({"contrastive": (None, Contrastive())} if few else {}),
     }
-    return space if rate / 4 < min(4 * rate, 0.5) else {name: space[name] for name in space if name != "learning_rate"}
 
 
 def with_own(space: Space, base: Base, method: FineTune) -> Space:
@@ -193,6 +197,11 @@ def plain(value: Any) -> Plain:
         return value
     content = {"of": type(value).__name__, **asdict(value)} if _is_record(value) else value
     return json.dumps(content, sort_keys=True, default=_as_list)
+
+
+def made_of(base: Base, method: FineTune) -> str:
+    """Return what stands for base and method: equal ones have equal texts."""
+    return json.dumps([plain(base), plain(method)])
 
 
 def _is_record(value: Any) -> TypeGuard["DataclassInstance"]:
