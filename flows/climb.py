@@ -8,6 +8,7 @@ lever of another stage changes nothing but its own stage.
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from flows.effects import plan_iteration
 from flows.judge import measure
@@ -17,13 +18,13 @@ from flows.recipes import difference
 from tasks import stages
 from tasks.build import build
 from tasks.data.augmentation.keep_label import used_teacher
-from tasks.levers import CLAIMS, pull, stage_of
+from tasks.levers import CLAIMS, pull, pull_found, stage_of
 from tasks.measure.gate.decide import decide, keep
 from tasks.measure.gate.evidence import Claim
 from tasks.measure.quality.scores import with_scores
 from tasks.measurements import quick
 from tasks.progress import report_progress
-from tasks.records import Given, LeverTrial, Snapshot
+from tasks.records import Given, LeverTrial, Snapshot, Verdict
 from tasks.specs import Lever, Recipe
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,10 @@ def climb(
         log.info("lever %s: %s", name, reason)
     for number, lever in enumerate(plan.order, start=1):
         report_progress(f"lever {lever.name}", number, len(plan.order) + 1)
+        if lever.search is not None:
+            best, trial = _search(project, best, lever, snapshot, plan.minutes.get(lever.name))
+            trials.append(trial)
+            continue
         recipe = pull(lever, best.recipe)
         if recipe == best.recipe:
             log.info("lever %s changes nothing", lever.name)
@@ -52,6 +57,23 @@ def climb(
         best, trial = _try(project, best, recipe, lever.name, stage_of(lever), snapshot)
         trials.append(trial)
     return best, trials
+
+
+def _search(
+    project: Project, best: Contender, lever: Lever, snapshot: Snapshot, minutes: float | None
+) -> tuple[Contender, LeverTrial]:
+    """Return the better of the best so far and what a search finds from its recipe, and the trial of that."""
+    from flows.search import search
+
+    started, best_recipe = time.monotonic(), best.recipe
+    found = search(project, best_recipe, lever, snapshot, best.given, minutes)
+    if found.best is None:  # nothing to judge: the lever changes nothing
+        [card] = measure(stages, project, [best.candidate], snapshot, "select", None)
+        verdict = Verdict("reject", f"S{found.sentence[1:]}.", (), project.spec.gate.alpha)
+        trial = LeverTrial(lever.name, "search", False, verdict, best.candidate, card)
+    else:
+        best, trial = _try(project, best, pull_found(found, best_recipe), lever.name, "search", snapshot)
+    return best, replace(trial, seconds=round(time.monotonic() - started, 3), search=found)
 
 
 def _try(

@@ -11,6 +11,8 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter
 
+from tasks.search_report import SearchReport
+
 T = TypeVar("T")
 
 
@@ -264,6 +266,7 @@ class LeverTrial:
     size_ratio: float | None = None  # of the artifact, to the best one before
     seconds: float | None = None  # that building, measuring and judging it took
     changes: tuple[str, ...] = ()  # what it changed about the recipe, field by field
+    search: SearchReport | None = None  # of a search: what it tried before
 
 
 def to_json(record: Any) -> str:

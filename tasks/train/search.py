@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 RANDOM_TRIALS = 6  # drawn evenly before the sampler has enough to go by
 WARM_TRIALS = 4  # best values of earlier searches that a new one begins with
 REPEATS = 30  # draws in a row that were tried already, after which the space counts as searched
+PATIENCE, SEEDS_APART = 4, 100_003  # such draws until chance draws; between the seeds of draws for one trial
 FIRST_RUNG, HALVING = 25, 2  # a trial is judged at a quarter and at half of its own epochs: the better half goes on
 TIE = 1e-6  # what separates equal scores by the loss: less than one of a million rows
 
@@ -102,7 +103,7 @@ class Searching:
         tried = {trial.user_attrs["asked"]["made_of"] for trial in counted}
         for repeat in range(REPEATS):
             queued = self._enqueue_next(trials)
-            self.study.sampler = _sampler(self.spec.seed + len(trials) + repeat)
+            self.study.sampler = _sampler(self.spec.seed + len(counted) + len(self._running), repeat)
             trial = self.study.ask()
             asked = self._asked(trial, {name: self._suggest(trial, name) for name in self.space})
             if queued or trial.user_attrs["asked"]["made_of"] not in tried:
@@ -252,10 +253,16 @@ def distribution(name: str, given: Range | tuple[Any, ...]) -> "BaseDistribution
     return FloatDistribution(given.low, given.high, log=given.log)
 
 
-def _sampler(seed: int) -> "optuna.samplers.BaseSampler":
-    """Return a sampler for one draw: seeded by the draw's number, so that a search that goes on repeats none."""
-    from optuna.samplers import TPESampler
+def _sampler(seed: int, repeat: int) -> "optuna.samplers.BaseSampler":
+    """Return a sampler for one draw: seeded by how many were before, so that a search that goes on repeats none.
 
+    Where the estimator draws again and again what was tried, as it does where few values are left, chance draws.
+    """
+    from optuna.samplers import RandomSampler, TPESampler
+
+    seed += SEEDS_APART * repeat
+    if repeat >= PATIENCE:
+        return RandomSampler(seed)
     return TPESampler(n_startup_trials=RANDOM_TRIALS, seed=seed)
 
 
