@@ -46,8 +46,12 @@ def climb(
         log.info("lever %s: %s", name, reason)
     for number, lever in enumerate(plan.order, start=1):
         report_progress(f"lever {lever.name}", number, len(plan.order) + 1)
+        left = minutes_left(project, trials)
+        if left is not None and left <= 0:
+            log.info("lever %s: left out: the iteration's minutes are spent", lever.name)
+            continue
         if lever.search is not None:
-            best, trial = _search(project, best, lever, snapshot, plan.minutes.get(lever.name))
+            best, trial = _search(project, best, lever, snapshot, left and min(left, plan.minutes[lever.name]))
             trials.append(trial)
             continue
         recipe = pull(lever, best.recipe)
@@ -57,6 +61,20 @@ def climb(
         best, trial = _try(project, best, recipe, lever.name, stage_of(lever), snapshot)
         trials.append(trial)
     return best, trials
+
+
+def minutes_left(project: Project, trials: Sequence[LeverTrial]) -> float | None:
+    """Return what these trials leave of the iteration's minutes; None where they are not limited."""
+    minutes: float | None = project.spec.budget.minutes
+    return None if minutes is None else minutes - sum(trial.seconds or 0.0 for trial in trials) / 60
+
+
+def unpaid(project: Project, levers: Sequence[Lever], trials: Sequence[LeverTrial]) -> tuple[str, ...]:
+    """Return the levers that the iteration's minutes did not reach for, as planned or as it came out."""
+    plan, left = plan_iteration(project, levers), minutes_left(project, trials)
+    tried = {trial.lever for trial in trials}
+    late = () if left is None or left > 0 else (lever.name for lever in plan.order if lever.name not in tried)
+    return (*plan.unpaid, *late)
 
 
 def _search(

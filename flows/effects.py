@@ -97,7 +97,6 @@ def _gain(effect: Effect) -> float | None:
 
 def _worse(effect: Effect) -> bool:
     """Return whether the trial was rejected or its quality lies below that of the best before, interval and all."""
-    found_nothing = effect.search is not None and effect.search.best is None
-    return (effect.decision == "reject" and not found_nothing) or (
-        effect.quality is not None and effect.quality.high < 0
-    )
+    if effect.search is not None and effect.search.best is None:
+        return False  # it found nothing, which is no loss
+    return effect.decision == "reject" or (effect.quality is not None and effect.quality.high < 0)

@@ -93,7 +93,7 @@ def plan_levers(levers: Sequence[Lever], tries: Sequence[Try], iteration: int, m
 
 
 def _cost_of(lever: Lever, past: Sequence[Try]) -> Cost:
-    """Return what a lever took and gained; a search takes the minutes that the spec gives it, and fewer where need be."""
+    """Return what a lever took and gained; a search takes the minutes of its own, and fewer where need be."""
     took = max((each.seconds / 60 for each in past if each.seconds is not None), default=None)
     own = lever.search.minutes if lever.search else None
     return Cost(lever.name, CLAIMS[stage_of(lever)], tuple(each.gain for each in past), own or took, bool(lever.search))

@@ -2,8 +2,8 @@
 
 The rule is that of a bandit whose pulls cost and whose budget is limited (Tran-Thanh et al. 2012, "Knapsack based
 optimal policies for budget-limited multi-armed bandits", KUBE): levers are taken in the order of the upper confidence
-bound of their gain (Auer et al. 2002, UCB1) per minute, as long as their minutes fit. Levers never tried, whose bound is
-infinite, would take everything: while others are known to gain, they have a share of their own.
+bound of their gain (Auer et al. 2002, UCB1) per minute, as long as their minutes fit. Levers never tried, whose bound
+is infinite, would take everything: while others are known to gain, they have a share of their own.
 """
 
 import math
@@ -77,5 +77,5 @@ def _bound(cost: Cost, costs: Sequence[Cost]) -> float:
 
 
 def _why(cost: Cost, usual: float, minutes: float) -> str:
-    return (f"left out: about {_length(cost, usual):.1f} min do not fit into what the iteration's {minutes:g} min leave "
-            "after levers that gain more per minute or were never tried; raise budget.minutes")  # fmt: skip
+    return (f"left out: about {_length(cost, usual):.1f} min do not fit into what the iteration's {minutes:g} min "
+            "leave after levers that gain more per minute or were never tried; raise budget.minutes")  # fmt: skip
