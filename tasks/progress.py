@@ -6,9 +6,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 Listener = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
+MetricsListener = Callable[[int, Mapping[str, float]], None]  # step, metrics by name
 EpochListener = Callable[[float, Mapping[str, float]], None]  # epochs done, metrics by name
 
 _listener: ContextVar[Listener | None] = ContextVar("progress_listener", default=None)
+_metrics_listener: ContextVar[MetricsListener | None] = ContextVar("metrics_listener", default=None)
 _epoch_listener: ContextVar[EpochListener | None] = ContextVar("epoch_listener", default=None)
 
 
@@ -31,6 +33,23 @@ def progress_to(listener: Listener) -> Iterator[None]:
         yield
     finally:
         _listener.reset(token)
+
+
+def report_metrics(step: int, metrics: Mapping[str, float]) -> None:
+    """Tell this context's listener, where there is one, what a training measured at a step."""
+    listener = _metrics_listener.get()
+    if listener is not None:
+        listener(step, metrics)
+
+
+@contextmanager
+def metrics_to(listener: MetricsListener) -> Iterator[None]:
+    """Send what trainings of the block measure to the listener."""
+    token = _metrics_listener.set(listener)
+    try:
+        yield
+    finally:
+        _metrics_listener.reset(token)
 
 
 def report_epoch(epoch: float, metrics: Mapping[str, float]) -> None:

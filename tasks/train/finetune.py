@@ -15,6 +15,9 @@ from tasks.train.methods import FineTune
 
 log = logging.getLogger(__name__)
 
+LIBRARIES = ("torch", "transformers", "accelerate", "numpy", "tokenizers")
+NAMED = 5  # labels in a line of the log
+
 
 def finetune(base: Base, method: FineTune, lesson: Lesson, folder: Path) -> Candidate:
     """Return the fine-tuned model as a torch artifact in `folder`.
@@ -35,12 +38,29 @@ def finetune(base: Base, method: FineTune, lesson: Lesson, folder: Path) -> Cand
     method = replace(method, max_length=min(method.max_length, longest_input(model, tokenizer)))
     index = {label: number for number, label in enumerate(lesson.labels)}
     log.info("fit %s: %d train rows, %d valid rows, %d labels", base, len(lesson.train), len(lesson.valid), len(index))
+    _say_absent(lesson)
     rows, valid = (
-        encode([text for text, _ in part], tokenizer, method.max_length, labels=[index[label] for _, label in part])
+        encode([text for text, _ in part], tokenizer, method.max_length, lesson.tokens,
+               labels=[index[label] for _, label in part])
         for part in (lesson.train, lesson.valid)
-    )
-    notes = train(model, tokenizer, make_objective(method), method, rows, valid, folder.parent)
+    )  # fmt: skip
+    notes = train(model, tokenizer, make_objective(method), method, rows, valid, lesson.work, lesson.row_name)
     notes = {name: value for name, value in notes.items() if math.isfinite(value)}
     log.info("fit done: %s", notes)
     return save_artifact(folder, model, tokenizer, labels=list(lesson.labels), max_length=method.max_length,
-                         pooling=method.pooling, notes=notes)  # fmt: skip
+                         pooling=method.pooling, notes=notes, seed=method.seed, versions=_versions(method))  # fmt: skip
+
+
+def _say_absent(lesson: Lesson) -> None:
+    """Say which classes of train no row of valid has: the best epoch is chosen without them."""
+    absent = sorted({label for _, label in lesson.train} - {label for _, label in lesson.valid})
+    if lesson.valid and absent:
+        shown = ", ".join(absent[:NAMED]) + (f" and {len(absent) - NAMED} more" if len(absent) > NAMED else "")
+        log.info("no row of valid has the label %s: the best epoch is chosen without", shown)
+
+
+def _versions(method: FineTune) -> dict[str, str]:
+    """Return the versions of the libraries that decide what a training comes to."""
+    from importlib.metadata import version
+
+    return {name: version(name) for name in (*LIBRARIES, *(["peft"] if method.tune.kind == "lora" else []))}

@@ -24,5 +24,7 @@ class Lesson:
     tokens: Path | None = None  # where tokenised texts are kept by content; None: they are not
 
     def row_name(self, row: int) -> str:
-        """Return how a message names a train row."""
+        """Return how a message names a train row; those beyond them are unlabelled texts."""
+        if row >= len(self.train):
+            return f"unlabelled text {row - len(self.train) + 1}"
         return self.ids[row] if self.ids else f"row {row + 1}"

@@ -2,7 +2,12 @@
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from tasks.errors import ModelError
 
 if TYPE_CHECKING:
     import torch
@@ -10,18 +15,53 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def use_bf16(precision: str) -> bool:
-    """Return whether to train in bfloat16: as asked, or where this GPU or CPU multiplies clearly faster in it."""
+@dataclass(frozen=True)
+class Precision:
+    """A number format and why it was chosen."""
+
+    name: str  # bf16, fp16, tf32 or fp32
+    reason: str
+
+
+def choose_precision(asked: str) -> Precision:
+    """Return the format that is asked for, or with `auto` the one that this GPU or CPU multiplies fastest in.
+
+    Raises:
+        ModelError: this hardware cannot train in the format that is asked for.
+    """
     import torch
 
-    if precision != "auto":
-        return precision == "bf16"
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported())
+    capability = torch.cuda.get_device_capability() if torch.cuda.is_available() else None
+    if asked == "auto":
+        return _fastest(capability)
+    if asked == "fp16" and capability is None:
+        raise ModelError("train.precision: fp16 trains on a CUDA GPU only, and there is none; use auto, bf16 or fp32")
+    if asked == "tf32" and (capability is None or capability < (8, 0)):
+        found = "there is none" if capability is None else f"this one has {'.'.join(map(str, capability))}"
+        raise ModelError(
+            f"train.precision: tf32 needs a CUDA GPU of compute capability 8.0 or more, and {found}; use auto or fp32"
+        )
+    return Precision(asked, "as asked")
+
+
+def use_bf16(asked: str) -> bool:
+    """Return whether the format that is asked for, or the fastest one with `auto`, is bfloat16."""
+    return choose_precision(asked).name == "bf16"
+
+
+def _fastest(capability: tuple[int, int] | None) -> Precision:
+    import torch
+
+    if capability is not None:
+        named = f"compute capability {'.'.join(map(str, capability))}"
+        if capability >= (8, 0):
+            return Precision("bf16", f"{named} multiplies bfloat16 in hardware")
+        if capability >= (7, 0):
+            return Precision("fp16", f"{named} multiplies float16 in hardware, bfloat16 not")
+        return Precision("fp32", f"{named} multiplies no shorter format in hardware")
     slow, fast = (_matmul_seconds(dtype) for dtype in (torch.float32, torch.bfloat16))
-    log.info("precision: %s, measured (float32 %.1f ms, bfloat16 %.1f ms)", "bf16" if fast < 0.7 * slow else "fp32",
-             1000 * slow, 1000 * fast)  # fmt: skip
-    return fast < 0.7 * slow
+    measured = f"measured: float32 {1000 * slow:.1f} ms, bfloat16 {1000 * fast:.1f} ms"
+    return Precision("bf16" if fast < 0.7 * slow else "fp32", measured)
 
 
 def _matmul_seconds(dtype: "torch.dtype") -> float:
@@ -36,3 +76,17 @@ def _matmul_seconds(dtype: "torch.dtype") -> float:
             left @ right
         seconds.append(time.perf_counter() - started)
     return min(seconds[1:])
+
+
+@contextmanager
+def tf32_products(wanted: bool) -> Iterator[None]:
+    """Let float32 products of the block run in TensorFloat-32 where it is wanted, and as before after it."""
+    import torch
+
+    before = torch.get_float32_matmul_precision()
+    if wanted:
+        torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

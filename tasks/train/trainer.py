@@ -1,24 +1,72 @@
-"""Running a training with the Hugging Face `Trainer`: its arguments, its loss, its watchers. Chooses no model."""
+"""Running a training with the Hugging Face `Trainer`: its arguments, going on after a kill or out of memory.
 
+Chooses no model and no rows.
+"""
+
+import gc
+import json
+import logging
 import math
 import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import DataCollatorWithPadding, EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from safetensors.torch import load_model, save_model
+from transformers import DataCollatorWithPadding, PreTrainedModel, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from tasks.errors import ModelError
-from tasks.progress import report_progress
+from tasks.train import checkpoints
+from tasks.train.average import Average
+from tasks.train.checkpoints import Course
+from tasks.train.loop import Numbered, ObjectiveTrainer
+from tasks.train.memory import fit_parts, more_parts, out_of_memory
 from tasks.train.methods import FineTune
 from tasks.train.objectives import Objective
-from tasks.train.precision import use_bf16
+from tasks.train.precision import choose_precision, tf32_products
+from tasks.train.sampler import LengthGrouped
+from tasks.train.tokens import Rows, token_counts
+from tasks.train.watchers import BestEpoch, EpochOrder, LossWatch, Reporter, Saver
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Encoded = list[dict[str, Any]]
+log = logging.getLogger(__name__)
+
+START, RUN = "start.safetensors", "run.json"
+LOGGING_STEPS = 10
+SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
+LOADERS = 2  # processes that make batches ready while a GPU works
+
+
+@dataclass(frozen=True)
+class _Run:
+    """How this machine runs the training: what a run that goes on must not decide anew."""
+
+    precision: str
+    parts: int  # of a process's share of a batch
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is trained on what."""
+
+    model: torch.nn.Module
+    tokenizer: "PreTrainedTokenizerBase"
+    objective: Objective
+    method: FineTune
+    rows: Rows
+    valid: Rows
+    row_name: Callable[[int], str]
+    callbacks: Sequence[TrainerCallback]
+    folder: Path
+    resumes: bool  # whether the folder outlives the process
 
 
 def train(
@@ -26,86 +74,202 @@ def train(
     tokenizer: "PreTrainedTokenizerBase",
     objective: Objective,
     method: FineTune,
-    rows: Encoded,
-    valid: Encoded,
-    work: Path,
+    rows: Rows,
+    valid: Rows,
+    work: Path | None = None,
+    row_name: Callable[[int], str] = str,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> dict[str, float]:
-    """Train the model in place and return what is noted of it: losses, epochs, seconds.
+    """Train the model in place and return what is noted of it: losses, scores, epochs, seconds.
+
+    It ends with the weights of the best epoch on `valid`, the last ones where that is empty. A training that was
+    killed goes on from its last checkpoint in `work`, and ends as it would have.
+
+    Args:
+        rows: the encoded train rows.
+        valid: the encoded rows that tell which epoch is best, or none.
+        work: where checkpoints are kept; None: nowhere.
+        row_name: how a message names a train row.
+        callbacks: further ones of the `Trainer`.
 
     Raises:
-        ModelError: the loss is not a finite number.
+        ModelError: the loss is not a finite number, the precision is not to be had, or memory does not suffice.
     """
-    with tempfile.TemporaryDirectory(dir=work, prefix="checkpoints-") as checkpoints:
-        trainer = _ObjectiveTrainer(
-            objective,
-            model=model,
-            args=_arguments(method, len(rows), bool(valid), checkpoints),
-            train_dataset=rows,
-            eval_dataset=valid or None,
-            data_collator=DataCollatorWithPadding(tokenizer),
-            callbacks=[_Watcher(), *([EarlyStoppingCallback(method.patience)] if valid else [])],
-        )
-        trainer.remove_callback(PrinterCallback)
-        result = trainer.train()
-    return {
-        "train_rows": len(rows),
-        "train_loss": float(result.training_loss),
-        "train_seconds": float(result.metrics["train_runtime"]),
-        "epochs_run": float(trainer.state.epoch or 0),
-        "valid_loss": float(trainer.state.best_metric or math.nan),
-    }
+    with _folder(work) as folder:
+        job = _Job(model, tokenizer, objective, method, rows, valid, row_name, callbacks, folder, work is not None)
+        run = _decide(job)
+        with tf32_products(run.precision == "tf32"):
+            while True:
+                try:
+                    return _attempt(job, run)
+                except RuntimeError as error:
+                    if not out_of_memory(error):
+                        raise
+                    run = replace(run, parts=more_parts(_share(method), run.parts, error))
+                gc.collect()  # what the failed attempt held: its traceback is gone by here
+                torch.cuda.empty_cache()
 
 
-class _ObjectiveTrainer(Trainer):  # type: ignore[misc]
-    """The `Trainer` with our loss: the library's own way to give it one that runs the model itself."""
-
-    def __init__(self, objective: Objective, **options: Any) -> None:
-        super().__init__(**options)
-        self._objective = objective
-
-    def compute_loss(
-        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        loss, outputs = self._objective(model, inputs)
-        return (loss, outputs) if return_outputs else loss
+@contextmanager
+def _folder(work: Path | None) -> Iterator[Path]:
+    if work is None:
+        with tempfile.TemporaryDirectory(prefix="training-") as name:
+            yield Path(name)
+    else:
+        folder = work / "train"
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
 
 
-def _arguments(method: FineTune, rows: int, has_valid: bool, folder: str) -> TrainingArguments:
-    steps = method.epochs * math.ceil(rows / method.batch_size)
+def _share(method: FineTune) -> int:
+    """Return how many texts of a batch this process takes.
+
+    Raises:
+        ModelError: the batch cannot be shared evenly.
+    """
+    processes = int(PartialState().num_processes)
+    if method.batch_size % processes:
+        raise ModelError(f"train.batch_size: {method.batch_size} texts cannot be shared by {processes} processes; give "
+                         f"a multiple of {processes}")  # fmt: skip
+    return method.batch_size // processes
+
+
+def _decide(job: _Job) -> _Run:
+    """Return how the training is run: as it was before it was killed, else by what is asked for and this hardware."""
+    path = job.folder / RUN
+    if path.is_file():
+        return _Run(**json.loads(path.read_text("utf-8")))
+    chosen = choose_precision(job.method.precision)
+    log.info("precision: %s (%s)", chosen.name, chosen.reason)
+    return _Run(chosen.name, fit_parts(_share(job.method), job.method.accumulate))
+
+
+def _attempt(job: _Job, run: _Run) -> dict[str, float]:
+    """Return the notes of a training that goes on from the last checkpoint, or from the start where there is none."""
+    checkpoint = _agreed(lambda: _open_folder(job, run))
+    if checkpoint is None and (job.folder / START).is_file():
+        load_model(job.model, job.folder / START)
+    course = checkpoints.read_course(checkpoint)
+    if checkpoint is not None and course.best_epoch:
+        checkpoints.link_file(checkpoint / checkpoints.BEST, job.folder / checkpoints.BEST)
+    trainer, saver, average = _trainer(job, run, course)
+    try:
+        if not (job.valid and course.waited >= job.method.patience):  # else it was killed after its end
+            trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+    finally:
+        trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
+    saver.take_time()
+    if course.best_epoch:
+        load_model(job.model, job.folder / checkpoints.BEST)
+    elif average is not None:
+        average.swap()
+    return _notes(job, course)
+
+
+def _agreed(choose: Callable[[], Path | None]) -> Path | None:
+    """Return what the first of all processes chooses."""
+    state = PartialState()
+    chosen = [choose() if state.is_main_process else None]
+    if state.num_processes > 1:
+        broadcast_object_list(chosen)
+    return chosen[0]
+
+
+def _open_folder(job: _Job, run: _Run) -> Path | None:
+    """Return the checkpoint to go on from; keep what a later attempt needs to start alike."""
+    checkpoints.write_json(job.folder / RUN, asdict(run))
+    if not (job.folder / START).is_file():
+        partial = job.folder / f"{START}.partial"
+        save_model(job.model, str(partial))
+        partial.rename(job.folder / START)
+    return checkpoints.last_checkpoint(job.folder)
+
+
+def _trainer(job: _Job, run: _Run, course: Course) -> tuple[ObjectiveTrainer, Saver, Average | None]:
+    method, batch = job.method, _share(job.method) // run.parts
+    if method.checkpointing:
+        _compute_again(job.model)
+    args = _arguments(job, run, batch)
+    args._n_gpu = min(args.n_gpu, 1)  # one process trains on one GPU: several are for `train.distributed`
+    job.model.to(args.device)
+    average = Average(job.model, method.ema) if method.ema else None
+    order = LengthGrouped(token_counts(job.rows), method.batch_size, method.seed)
+    watch = LossWatch(course, job.row_name, average)
+    saver = Saver(course, watch, average, job.folder, job.resumes)
+    best = [BestEpoch(course, method.patience, job.folder)] if job.valid else []
+    trainer = ObjectiveTrainer(
+        job.objective, order, watch, average,
+        model=job.model,
+        args=args,
+        train_dataset=Numbered(job.rows),
+        eval_dataset=Numbered(job.valid) if job.valid else None,
+        data_collator=DataCollatorWithPadding(job.tokenizer, pad_to_multiple_of=8 if _on_cuda() else None),
+        callbacks=[EpochOrder(order), watch, *job.callbacks, *best, saver, Reporter()],
+    )  # fmt: skip
+    trainer.remove_callback(PrinterCallback)
+    return trainer, saver, average
+
+
+def _on_cuda() -> bool:
+    return torch.cuda.is_available()
+
+
+def _compute_again(model: torch.nn.Module) -> None:
+    """Let the layers compute their activations again instead of keeping them (Chen et al. 2016).
+
+    Raises:
+        ModelError: the base's family cannot.
+    """
+    able = [part for part in model.modules() if isinstance(part, PreTrainedModel)][:1]
+    if not able or not able[0].supports_gradient_checkpointing:
+        raise ModelError("train.checkpointing: this base cannot compute activations again; set it to false")
+    able[0].activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+
+
+def _arguments(job: _Job, run: _Run, batch: int) -> TrainingArguments:
+    method, cuda = job.method, _on_cuda()
     return TrainingArguments(
-        output_dir=folder,
+        output_dir=str(job.folder),
         num_train_epochs=method.epochs,
         learning_rate=method.learning_rate,
-        per_device_train_batch_size=method.batch_size,
-        per_device_eval_batch_size=4 * method.batch_size,
+        lr_scheduler_type=SCHEDULES[method.schedule],
+        per_device_train_batch_size=batch,
+        per_device_eval_batch_size=4 * batch,
+        gradient_accumulation_steps=run.parts,
         weight_decay=method.weight_decay,
-        warmup_steps=round(method.warmup_share * steps),
-        bf16=use_bf16(method.precision),
-        use_cpu=not torch.cuda.is_available(),
-        train_sampling_strategy="group_by_length",
-        eval_strategy="epoch" if has_valid else "no",
-        save_strategy="epoch" if has_valid else "no",
-        save_total_limit=1,
-        save_only_model=True,
-        load_best_model_at_end=has_valid,
-        metric_for_best_model="loss",
+        warmup_steps=round(method.warmup_share * method.epochs * _steps(job)),
+        bf16=run.precision == "bf16",
+        fp16=run.precision == "fp16",
+        use_cpu=not cuda,
+        eval_strategy="epoch" if job.valid else "no",
+        save_strategy="no",  # the Saver says when
+        save_total_limit=2,
         label_names=["labels"],
         remove_unused_columns=False,
-        logging_steps=10,
-        dataloader_pin_memory=torch.cuda.is_available(),
+        logging_steps=LOGGING_STEPS,
+        logging_nan_inf_filter=False,  # the LossWatch stops there, and looks without holding the GPU up
+        dataloader_num_workers=LOADERS if cuda else 0,
+        dataloader_persistent_workers=cuda,
+        dataloader_pin_memory=cuda,
         disable_tqdm=True,
         report_to=[],
         seed=method.seed,
     )
 
 
-class _Watcher(TrainerCallback):  # type: ignore[misc]
-    """Reports progress and stops at a loss that is not a number."""
+def _steps(job: _Job) -> int:
+    """Return the steps of an epoch."""
+    return math.ceil(len(job.rows) / job.method.batch_size)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        report_progress("fit", state.global_step, state.max_steps)
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        loss = (logs or {}).get("loss")
-        if loss is not None and not math.isfinite(float(loss)):
-            raise ModelError(f"the training loss is {loss} at step {state.global_step}: lower train.learning_rate")
+def _notes(job: _Job, course: Course) -> dict[str, float]:
+    notes = {
+        "train_rows": float(len(job.rows)),
+        "train_loss": course.loss_sum / max(course.steps, 1),
+        "train_seconds": course.seconds,
+        "epochs_run": course.steps / _steps(job),
+    }
+    notes["texts_per_s"] = notes["epochs_run"] * len(job.rows) / course.seconds
+    if course.best_epoch:
+        notes |= {"valid_loss": course.best_loss, "valid_score": course.best_score, "best_epoch": course.best_epoch}
+    return notes

@@ -1,0 +1,52 @@
+"""What to do when memory runs out: smaller parts of a batch, more of them. Measures no memory."""
+
+import logging
+
+import torch
+
+from tasks.errors import ModelError
+
+log = logging.getLogger(__name__)
+
+MEND = "lower train.max_length, set train.checkpointing: true, or choose a smaller recipe.base"
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Return whether the error says that the memory of the GPU or the CPU does not suffice."""
+    words = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        said in words for said in ("out of memory", "can't allocate memory", "not enough memory")
+    )
+
+
+def fit_parts(batch: int, parts: int) -> int:
+    """Return the least number of parts from `parts` on that divides a batch evenly; the batch's size at most."""
+    return next((number for number in range(max(parts, 1), batch) if batch % number == 0), batch)
+
+
+def more_parts(batch: int, parts: int, error: RuntimeError) -> int:
+    """Return into how many parts a batch goes after memory ran out with `parts`: at least twice as many.
+
+    Raises:
+        ModelError: each part is one text already.
+    """
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+    if parts >= batch:
+        raise ModelError(f"training runs out of memory with one text at a time ({reason}): {MEND}") from error
+    more = fit_parts(batch, 2 * parts)
+    log.warning("out of memory with %d texts at a time (%s): going on with %d at a time, %d parts to a batch of %d",
+                batch // parts, reason, batch // more, more, batch)  # fmt: skip
+    return more
+
+
+def fewer_texts(texts: int, error: RuntimeError) -> int:
+    """Return how many texts are evaluated at a time after memory ran out with `texts`.
+
+    Raises:
+        ModelError: it was one text.
+    """
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+    if texts <= 1:
+        raise ModelError(f"evaluation runs out of memory with one text at a time ({reason}): {MEND}") from error
+    log.warning("out of memory evaluating %d texts at a time (%s): going on with %d", texts, reason, texts // 2)
+    return texts // 2
