@@ -7,23 +7,23 @@ beside recipe and snapshot is in `flows.given`.
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flows.effects import plan_iteration
-from flows.given import given_for
+from flows.given import given_for, given_for_search
 from flows.judge import measure
 from flows.outcome import Contender
 from flows.project import Project
 from flows.recipes import difference
 from tasks import stages
 from tasks.build import build
-from tasks.levers import CLAIMS, claims_of, pull, stage_of
+from tasks.levers import CLAIMS, claims_of, pull, pull_found, stage_of
 from tasks.measure.gate.decide import decide, keep
 from tasks.measure.gate.evidence import Claim
 from tasks.measure.quality.scores import with_scores
 from tasks.measurements import quick
 from tasks.progress import purpose, report_progress
-from tasks.records import LeverTrial, Snapshot, Table
+from tasks.records import LeverTrial, Snapshot, Table, Verdict
 from tasks.specs import Lever, Recipe
 
 log = logging.getLogger(__name__)
@@ -61,6 +61,15 @@ def climb(
         log.info("lever %s: %s", name, reason)
     for number, lever in enumerate(plan.order):
         report_progress(f"levers: {lever.name}", number, len(plan.order))
+        left = minutes_left(project, trials)
+        if left is not None and left <= 0:
+            log.info("lever %s: left out: the iteration's minutes are spent", lever.name)
+            continue
+        if lever.search is not None:
+            minutes = left and min(left, plan.minutes[lever.name])
+            best, trial = _search(project, best, lever, snapshot, texts, minutes)
+            trials.append(trial)
+            continue
         recipe = pull(lever, best.recipe)
         if recipe == best.recipe:
             log.info("lever %s changes nothing", lever.name)
@@ -70,6 +79,45 @@ def climb(
         trials.append(trial)
     report_progress("levers: done", len(plan.order), len(plan.order))
     return best, trials
+
+
+def minutes_left(project: Project, trials: Sequence[LeverTrial]) -> float | None:
+    """Return what these trials leave of the iteration's minutes; None where they are not limited."""
+    minutes: float | None = project.spec.budget.minutes
+    return None if minutes is None else minutes - sum(trial.seconds or 0.0 for trial in trials) / 60
+
+
+def unpaid(project: Project, levers: Sequence[Lever], trials: Sequence[LeverTrial]) -> tuple[str, ...]:
+    """Return the levers that the iteration's minutes did not reach for, as planned or as it came out."""
+    plan, left = plan_iteration(project, levers), minutes_left(project, trials)
+    tried = {trial.lever for trial in trials}
+    late = () if left is None or left > 0 else (lever.name for lever in plan.order if lever.name not in tried)
+    return (*plan.unpaid, *late)
+
+
+def _search(
+    project: Project,
+    best: Contender,
+    lever: Lever,
+    snapshot: Snapshot,
+    texts: Table | None,
+    minutes: float | None,
+) -> tuple[Contender, LeverTrial]:
+    """Return the better of the best so far and what a search finds from its recipe, and the trial of that."""
+    from flows.search import search
+
+    started, best_recipe = time.monotonic(), best.recipe
+    with purpose(lever.name):
+        given = given_for_search(project, best, lever, snapshot, texts)
+        found = search(project, best_recipe, lever, snapshot, given, minutes)
+    if found.best is None:  # nothing to judge: the lever changes nothing
+        [card] = measure(stages, project, [best.candidate], snapshot, "select", None)
+        verdict = Verdict("reject", f"S{found.sentence[1:]}.", (), project.spec.gate.alpha)
+        trial = LeverTrial(lever.name, "search", False, verdict, best.candidate, card)
+    else:
+        pulled = Pull(lever.name, "search", claims_of(lever), pull_found(found, best_recipe))
+        best, trial = _try(project, best, pulled, snapshot, texts)
+    return best, replace(trial, seconds=round(time.monotonic() - started, 3), search=found)
 
 
 def _try(

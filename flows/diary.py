@@ -63,7 +63,8 @@ class Diary:
         for trial in trials:
             run_id = self._nested(f"{trial.lever} on select", trial.card, trial.verdict)
             params = {"lever": trial.lever, "stage": trial.stage, "kept": trial.kept}
-            self.project.registry.log_run(run_id, params=params)
+            texts = {"ratchet/search.json": to_json(trial.search)} if trial.search else {}
+            self.project.registry.log_run(run_id, params=params | _found(trial), texts=texts)
             self.project.registry.finish_run(run_id)
 
     def log_candidate(self, contender: Contender, card: Scorecard, verdict: Verdict) -> None:
@@ -113,6 +114,13 @@ class Diary:
         run_id = registry.start_run(name, self.run_id)
         registry.log_run(run_id, metrics=card_metrics(card), texts={"ratchet/verdict.json": to_json(verdict)})
         return run_id
+
+
+def _found(trial: LeverTrial) -> dict[str, str]:
+    """Return the values of a search's best trial as parameters; none where nothing was better."""
+    search = trial.search
+    best = next((each for each in search.trials if each.number == search.best), None) if search else None
+    return {f"search.{name}": value for name, value in best.values.items()} if best else {}
 
 
 def _without_torch(project: Project, candidate: Candidate) -> Candidate:

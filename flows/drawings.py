@@ -1,5 +1,6 @@
 """Which numbers of an iteration go into which figure. The drawing itself is in `flows.figures`; decides nothing."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from flows import figures
@@ -12,6 +13,7 @@ from tasks.measure.profiling.profile import Profile
 from tasks.measure.speed.ratios import block_ratio
 from tasks.records import Interval, Scorecard, Speed
 from tasks.registry import BASELINE
+from tasks.search_report import RECIPE, SearchReport
 
 SLICES_DRAWN = 12
 
@@ -33,6 +35,7 @@ def draw(outcome: Outcome, history: Sequence[Outcome]) -> dict[str, str]:
         "champions": draw_champions(history),
         "effects-quality": draw_quality_effects(effects),
         "effects-time": draw_time_effects(effects),
+        **{f"search-{trial.lever}": draw_search(trial.search) for trial in outcome.trials if trial.search},
         **(draw_profile(outcome.profile) if outcome.profile else {}),
     }
     return {name: figure for name, figure in drawn.items() if figure}
@@ -147,6 +150,22 @@ def draw_time_effects(effects: Sequence[Effect]) -> str:
             panels[effect.lever].append(_effect_mark(effect, shown, effect.time_ratio))
     title = "Effect of cost levers on time per text"
     return figures.over_time(title, list(panels.items()), "time per text, to the best before", line=1.0)
+
+
+def draw_search(search: SearchReport) -> str:
+    """Return the score of every trial of a search, and the best so far; hollow: the recipe as it was."""
+    trail, dots, best = list[Mark](), list[Mark](), -math.inf
+    for trial in search.trials:
+        if trial.score is None:
+            continue
+        score, best = 100 * trial.score, max(best, 100 * trial.score)
+        trail.append(Mark("best so far", best, best, best, trial.number, f"{best:.2f} %", "good", False, group="best"))
+        shown = f"{score:.2f} %"
+        dots.append(
+            Mark(f"trial {trial.number}", score, score, score, trial.number, shown, filled=trial.origin != RECIPE)
+        )
+    panels = [("each trial", dots), ("best so far", trail)]
+    return figures.over_time("Scores of a search's trials", panels, "score on valid, %", height=90, below="trial")
 
 
 def draw_profile(profile: Profile) -> dict[str, str]:

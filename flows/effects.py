@@ -16,6 +16,7 @@ from tasks.levers import CLAIMS, Plan, Try, plan_levers
 from tasks.measure.gate.comparisons import COST_GAIN, COST_KEPT, QUALITY_KEPT
 from tasks.measure.gate.evidence import Claim
 from tasks.records import Decision, Interval, LeverTrial, Test
+from tasks.search_report import SearchReport
 from tasks.specs import Lever
 
 
@@ -36,6 +37,7 @@ class Effect:
     reason: str
     seconds: float | None  # that the trial took
     claims: tuple[Claim, ...]  # what it was judged for
+    search: SearchReport | None = None  # what a search tried before
 
 
 def effects_of(outcomes: Sequence[Outcome]) -> list[Effect]:
@@ -50,6 +52,7 @@ def _effect(outcome: Outcome, trial: LeverTrial) -> Effect:
         _interval(tests.get(QUALITY_KEPT)), _interval(tests.get(COST_GAIN) or tests.get(COST_KEPT)),
         trial.size_ratio, trial.verdict.decision, trial.verdict.reason, trial.seconds,
         trial.claims or CLAIMS[trial.stage],
+        trial.search,
     )  # fmt: skip
 
 
@@ -73,7 +76,8 @@ def lever_effects(project: Project, lever: str) -> list[dict[str, Any]]:
 
 def plan_iteration(project: Project, levers: Sequence[Lever]) -> Plan:
     """Return which levers the iteration that runs now tries, in order, and which rest, from all iterations before."""
-    return plan_levers(levers, tries_of(effects_of(read_outcomes(project))), next_number(project))
+    tries = tries_of(effects_of(read_outcomes(project)))
+    return plan_levers(levers, tries, next_number(project), project.spec.budget.minutes)
 
 
 def tries_of(effects: Sequence[Effect]) -> list[Try]:
@@ -87,6 +91,8 @@ def tries_of(effects: Sequence[Effect]) -> list[Try]:
 
 def _gain(effect: Effect) -> float | None:
     """Return the gain in what the trial was judged for; None where it was not measured."""
+    if effect.search is not None and effect.search.best is None:
+        return 0.0  # it found nothing to judge
     if "cost" in effect.claims:
         return -math.log(effect.time_ratio.value) if effect.time_ratio else None
     return effect.quality.value if effect.quality else None
@@ -94,4 +100,6 @@ def _gain(effect: Effect) -> float | None:
 
 def _worse(effect: Effect) -> bool:
     """Return whether the trial was rejected or its quality lies below that of the best before, interval and all."""
+    if effect.search is not None and effect.search.best is None:
+        return False  # it found nothing, which is no loss
     return effect.decision == "reject" or (effect.quality is not None and effect.quality.high < 0)

@@ -100,9 +100,10 @@ def bars(title: str, rows: Sequence[tuple[str, float, str]], kind: str = "candid
 
 
 def over_time(
-    title: str, panels: Sequence[tuple[str, Sequence[Mark]]], axis: str, line: float | None = None, height: int = 76
-) -> str:
-    """Return a figure with one panel per (name, estimates), all over one axis of iterations and with one scale."""
+    title: str, panels: Sequence[tuple[str, Sequence[Mark]]], axis: str, line: float | None = None, height: int = 76,
+    below: str = "iteration",
+) -> str:  # fmt: skip
+    """Return a figure with one panel per (name, estimates), all over one axis, `below`, and with one scale."""
     drawn = [(name, [mark for mark in marks if _drawable(mark)]) for name, marks in panels]
     drawn = [(name, sorted(marks, key=lambda mark: mark.at)) for name, marks in drawn if marks]
     everything = [mark for _, marks in drawn for mark in marks]
@@ -118,7 +119,7 @@ def over_time(
         parts += [*_panel(name, up, line, top), *_marks_over_time(marks, across, up)]
         top += height + 30
     parts += [_text(across.place(tick), top + 10, str(tick), "tick mid") for tick in whole_ticks(first, last)]
-    parts.append(_text(WIDTH - RIGHT, top + 27, "iteration", "soft end"))
+    parts.append(_text(WIDTH - RIGHT, top + 27, below, "soft end"))
     return _svg(title, top + 34, parts)
 
 

@@ -9,7 +9,7 @@ from tasks import stages
 from tasks.build import fitted
 from tasks.data.augmentation.keep_label import used_teacher
 from tasks.records import Candidate, Given, Snapshot, Table
-from tasks.specs import Recipe
+from tasks.specs import Lever, Recipe
 from tasks.train.methods import FineTune, learns_from_champion, reads_unlabelled
 
 TRAINING = ("train", "base", "search")  # the stages of levers that change how a model is trained
@@ -28,6 +28,19 @@ def given_for(
         _parent(project, best, recipe.train, stage, snapshot),
         _unlabelled(best, recipe.train, stage, texts),
     )
+
+
+def given_for_search(
+    project: Project, best: Contender, lever: Lever, snapshot: Snapshot, texts: Table | None
+) -> Given:
+    """Return what the trials of a search may be built with; each takes of it what its own method asks for."""
+    assert lever.search is not None
+    varied, method = lever.search.space.keys(), best.recipe.train
+    parent = None
+    if learns_from_champion(method) or not varied.isdisjoint({"start", "distil"}):
+        parent = fitted(stages, project.store, best.recipe, best.snapshot or snapshot, best.given)
+    reads = reads_unlabelled(method) or not varied.isdisjoint({"adapt", "distil"})
+    return Given(used_teacher(best.recipe.augment, best.given.teacher), parent, texts if reads else None)
 
 
 def _parent(project: Project, best: Contender, method: FineTune, stage: str, snapshot: Snapshot) -> Candidate | None:

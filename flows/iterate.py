@@ -10,7 +10,7 @@ from prefect import flow
 
 import tasks.build
 from flows.budget import decide_on_golden
-from flows.climb import climb
+from flows.climb import climb, unpaid
 from flows.diary import Diary
 from flows.gather import gather, gather_texts
 from flows.golden import holds, keep_sealed, read_standing
@@ -81,7 +81,7 @@ def turn(project: Project, diary: Diary) -> Outcome:
     levers = () if learn_only else spec.levers
     best, trials = climb(project, champion, snapshot, levers, new_data, texts)
     diary.log_trials(trials)
-    outcome = replace(outcome, trials=tuple(trials), changed=best.levers)
+    outcome = replace(outcome, trials=tuple(trials), changed=best.levers, unpaid=unpaid(project, levers, trials))
     if best.candidate.digest == champion.candidate.digest:
         reason = "No lever improved the champion on select." if trials else "No lever that does not rest changes it."
         return replace(outcome, verdict=Verdict("reject", reason, (), spec.gate.alpha))

@@ -66,6 +66,7 @@ class Outcome:
     champion_version: str = ""  # at the end
     changed: tuple[str, ...] = ()  # levers kept
     trials: tuple[LeverTrial, ...] = ()
+    unpaid: tuple[str, ...] = ()  # levers that the iteration's minutes did not reach for
     cards: dict[str, Scorecard] = field(default_factory=dict)  # baseline, champion, candidate on golden
     paired: dict[str, Interval] = field(default_factory=dict)  # by how much the candidate is better, by metric
     cleaning: tuple[StepReport, ...] = ()
@@ -86,7 +87,7 @@ def inputs_digest(project: Project, snapshot: Snapshot, unlabelled: Table | None
     Texts without labels count where some training asks for them.
     """
     spec = project.spec
-    parts = [asdict(part) for part in (spec.recipe, spec.gate, spec.benchmark, spec.quality)] + [
+    parts = [asdict(part) for part in (spec.recipe, spec.gate, spec.benchmark, spec.quality, spec.budget)] + [
         asdict(lever) for lever in spec.levers
     ]
     texts = [unlabelled.digest] if unlabelled else []
@@ -96,9 +97,12 @@ def inputs_digest(project: Project, snapshot: Snapshot, unlabelled: Table | None
 
 
 def nothing_changed(project: Project, digest: str, champion_version: str) -> Outcome | None:
-    """Return the last iteration if it tried the levers on the same inputs and left the present champion, else None."""
+    """Return the last iteration if it tried the levers on the same inputs and left the present champion, else None.
+
+    One whose minutes did not reach for all levers says nothing: the next one tries others.
+    """
     outcomes = read_outcomes(project)
-    if not outcomes or outcomes[-1].result == "baseline":
+    if not outcomes or outcomes[-1].result == "baseline" or outcomes[-1].unpaid:
         return None
     last = outcomes[-1]
     return last if (last.inputs_digest, last.champion_version) == (digest, champion_version) else None

@@ -26,6 +26,7 @@ from flows.reports import (
     roles_in,
     slices,
     test_rows,
+    trial_rows,
 )
 from tasks.data.cleaning.scrub import scrub_text
 from tasks.data.rows import shorten
@@ -118,6 +119,7 @@ def _what_went_before(outcome: Outcome, history: Sequence[Outcome], rested: Mapp
         "levers": lever_rows(effects_of(history), rested),
         "gains": [_bounds(effect.quality, 100, "{:+.1f}") for effect in effects_of([outcome])],  # one for each trial
         "rested": rested,
+        "searches": [(trial.lever, trial.search, trial_rows(trial.search)) for trial in outcome.trials if trial.search],
     }
 
 

@@ -29,6 +29,8 @@ QUIET = {  # nothing phones home
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "ITERATIVE_DO_NOT_TRACK": "1",
     "GX_ANALYTICS_ENABLED": "false",
+    "DASK_LOGGING__DISTRIBUTED": "error",
+    "RAY_USAGE_STATS_ENABLED": "0",
     "TOKENIZERS_PARALLELISM": "false",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "60",
@@ -71,6 +73,11 @@ class Project:
         return os.environ.get("RATCHET_DATABASE_URL") or self.spec.feedback.database_url or own
 
     @property
+    def studies_url(self) -> str:
+        """Where the studies of searches are kept."""
+        return studies_url(self.database_url)
+
+    @property
     def tracking_uri(self) -> str:
         """Which MLflow holds the runs and versions."""
         own = f"sqlite:///{self.state / 'mlflow.db'}"
@@ -92,6 +99,19 @@ class Project:
     def report_path(self, iteration: int) -> Path:
         """Where the HTML report of an iteration lies."""
         return self.state / "reports" / f"iteration-{iteration:04d}.html"
+
+
+def studies_url(database_url: str) -> str:
+    """Return where the studies of a database's project are kept: what makes tables there has a version table that is
+    named like ours, so on PostgreSQL they have a schema of their own, on SQLite a file `studies.db` beside ours.
+    """
+    from sqlalchemy import make_url
+
+    url = make_url(database_url)
+    if url.get_backend_name() == "sqlite":
+        folder = Path(url.database or "").parent
+        return url.set(database=str(folder / "studies.db")).render_as_string(hide_password=False)
+    return url.update_query_dict({"options": "-csearch_path=ratchet_studies"}).render_as_string(hide_password=False)
 
 
 def open_project(spec_path: str | Path = DEFAULT_FILE) -> Project:

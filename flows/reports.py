@@ -16,6 +16,7 @@ from tasks.measure.gate.comparisons import ALARM, RATIOS
 from tasks.measure.quality.scores import read_scores
 from tasks.records import Interval, Scorecard, Test, Verdict
 from tasks.registry import BASELINE, CHAMPION
+from tasks.search_report import SearchReport
 
 ROLES = (BASELINE, CHAMPION, "candidate")
 REGRESSIONS = 10
@@ -241,6 +242,22 @@ def test_rows(tests: Sequence[Test]) -> list[list[str]]:
     if quiet:
         rows.append([f"slices, {len(quiet)} of them: each {ALARM}", "", "", "", "pass"])
     return rows
+
+
+def trial_rows(search: SearchReport) -> list[list[str]]:
+    """Return a search's trials in the order they began: number, values, origin, score, state, epochs, seconds."""
+    return [
+        [
+            str(trial.number),
+            ", ".join(f"{name} {value}" for name, value in trial.values.items()),
+            trial.origin,
+            "-" if trial.score is None else f"{100 * trial.score:.2f} %",
+            ("best" if trial.number == search.best else trial.state) + (f": {trial.message}" if trial.message else ""),
+            f"{trial.epochs:g}",
+            f"{trial.seconds:.0f} s",
+        ]
+        for trial in search.trials
+    ]
 
 
 def budget_line(verdict: Verdict) -> str:

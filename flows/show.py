@@ -1,5 +1,6 @@
 """Drawing answers on the terminal with Rich: tables, one closing table. Computes nothing."""
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -137,6 +138,18 @@ def show_effects(effects: list[dict[str, Any]]) -> None:
     for effect in effects:
         changes = f"{'; '.join(effect['changes'])}. " if effect["changes"] else ""
         console.print(f"{effect['iteration']}: {changes}{effect['reason']}", highlight=False)
+        if effect["search"]:
+            _show_search(effect["search"], effect["iteration"])
+
+
+def _show_search(content: dict[str, Any], iteration: int) -> None:
+    from flows.reports import trial_rows
+    from tasks.records import from_json
+    from tasks.search_report import SearchReport
+
+    search = from_json(SearchReport, json.dumps(content))
+    headers = ["trial", "values", "from", "score", "", "epochs", "took"]
+    _table(f"{iteration}: {search.sentence}", headers, trial_rows(search))
 
 
 def _bounds(effect: dict[str, float] | None, scale: float, form: str) -> str:

@@ -15,7 +15,7 @@ from flows.mistakes import describe_mistake
 from monitoring.drift import MonitorSpec
 from tasks.errors import SpecError
 from tasks.levers import stage_of
-from tasks.specs import BenchmarkSpec, DataSpec, GateSpec, Lever, QualitySpec, Recipe, RegistrySpec
+from tasks.specs import BenchmarkSpec, BudgetSpec, DataSpec, GateSpec, Lever, QualitySpec, Recipe, RegistrySpec
 
 if TYPE_CHECKING:
     import yaml
@@ -60,6 +60,7 @@ class Spec:
     task: Literal["classification"] = "classification"
     recipe: Recipe = field(default_factory=Recipe)
     levers: Levers = ()
+    budget: BudgetSpec = field(default_factory=BudgetSpec)
     quality: QualitySpec = field(default_factory=QualitySpec)
     benchmark: BenchmarkSpec = field(default_factory=BenchmarkSpec)
     gate: GateSpec = field(default_factory=GateSpec)

@@ -21,7 +21,7 @@ from tasks.data.rows import values
 from tasks.data.snapshot import read_table, write_table
 from tasks.errors import ModelError
 from tasks.measure.quality.scores import read_split
-from tasks.progress import training
+from tasks.progress import Stopped, training
 from tasks.records import Candidate, Given, Guides, Snapshot, Table
 from tasks.specs import (
     EVALUATION,
@@ -143,8 +143,12 @@ def fit(
     work = store.folder("checkpoints", key)
 
     def make(folder: Path) -> Candidate:
-        with training():
-            made = finetune(base, method, _lesson(store, rows, snapshot, guides, work), folder / "model")
+        try:
+            with training():
+                made = finetune(base, method, _lesson(store, rows, snapshot, guides, work), folder / "model")
+        except Stopped:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
         shutil.rmtree(work, ignore_errors=True)
         return made
 

@@ -2,13 +2,17 @@
 
 The order follows the stages that the levers touch; within a stage, what was never tried comes first (explore), then
 what gained most per minute in earlier iterations (exploit). What was clearly worse again and again rests for a while.
+
+Where an iteration's minutes are limited, `tasks.spending` says which levers they go to.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from tasks.measure.gate.evidence import Claim
+from tasks.search_report import SearchReport
 from tasks.specs import Lever, Recipe
+from tasks.spending import Cost, spend
 
 STAGES = ("clean", "augment", "base", "train", "search", "compress")
 CLAIMS: dict[str, tuple[Claim, ...]] = {
@@ -42,6 +46,8 @@ class Plan:
 
     order: tuple[Lever, ...]
     rested: dict[str, str]  # by name, with the reason
+    minutes: dict[str, float] = field(default_factory=dict)  # that a search may take, where the iteration's are limited
+    unpaid: tuple[str, ...] = ()  # those of the rested that the iteration's minutes do not reach for
 
 
 def stage_of(lever: Lever) -> str:
@@ -76,11 +82,34 @@ def claims_of(lever: Lever) -> tuple[Claim, ...]:
     return CLAIMS[stage_of(lever)]
 
 
-def plan_levers(levers: Sequence[Lever], tries: Sequence[Try], iteration: int) -> Plan:
-    """Return which levers an iteration tries, in order, and which rest; equal histories give equal plans."""
+def pull_found(found: SearchReport, recipe: Recipe) -> Recipe:
+    """Return the recipe with the base and the `train` section that a search found."""
+    return replace(recipe, base=found.base, train=found.train)
+
+
+def plan_levers(levers: Sequence[Lever], tries: Sequence[Try], iteration: int, minutes: float | None = None) -> Plan:
+    """Return which levers an iteration tries, in order, and which rest; equal histories give equal plans.
+
+    Args:
+        minutes: of the iteration's trials; None where they are not limited.
+    """
     reasons = {lever.name: _why_rested(_of(tries, lever), iteration) for lever in levers}
     awake = [lever for lever in levers if not reasons[lever.name]]
-    return Plan(tuple(in_order(awake, tries)), {name: reason for name, reason in reasons.items() if reason})
+    rested = {name: reason for name, reason in reasons.items() if reason}
+    if minutes is None:
+        return Plan(tuple(in_order(awake, tries)), rested)
+    costs = [_cost_of(lever, _of(tries, lever)) for lever in in_order(awake, tries)]
+    spent = spend(costs, minutes)
+    paid = [lever for lever in awake if lever.name in spent.minutes]
+    caps = {lever.name: spent.minutes[lever.name] for lever in paid if lever.search}
+    return Plan(tuple(in_order(paid, tries)), rested | spent.left_out, caps, tuple(spent.left_out))
+
+
+def _cost_of(lever: Lever, past: Sequence[Try]) -> Cost:
+    """Return what a lever took and gained; a search takes the minutes of its own, and fewer where need be."""
+    took = max((each.seconds / 60 for each in past if each.seconds is not None), default=None)
+    own = lever.search.minutes if lever.search else None
+    return Cost(lever.name, CLAIMS[stage_of(lever)], tuple(each.gain for each in past), own or took, bool(lever.search))
 
 
 def in_order(levers: Sequence[Lever], tries: Sequence[Try] = ()) -> list[Lever]:

@@ -14,6 +14,10 @@ _metrics_listener: ContextVar[MetricsListener | None] = ContextVar("metrics_list
 _epoch_listener: ContextVar[EpochListener | None] = ContextVar("epoch_listener", default=None)
 
 
+class Stopped(Exception):
+    """A listener ended the training that it listened to, for good: it will not go on from its checkpoint."""
+
+
 def report_progress(what: str, done: int, total: int) -> None:
     """Tell the listener of this context, where there is one."""
     listener = _listener.get()

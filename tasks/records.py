@@ -11,6 +11,8 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter
 
+from tasks.search_report import SearchReport
+
 T = TypeVar("T")
 
 
@@ -265,6 +267,7 @@ class LeverTrial:
     seconds: float | None = None  # that building, measuring and judging it took
     changes: tuple[str, ...] = ()  # what it changed about the recipe, field by field
     claims: tuple[Literal["quality", "cost"], ...] = ()  # what it was judged for; empty: what its stage claims
+    search: SearchReport | None = None  # of a search: what it tried before
 
 
 def to_json(record: Any) -> str:

@@ -210,6 +210,23 @@ class Lever:
     claim: Literal["quality", "cost"] | None = None  # what it must improve; None: what its stage usually claims
 
 
+def _check_minutes(minutes: Any) -> Any:
+    if isinstance(minutes, int | float) and not isinstance(minutes, bool) and minutes <= 0:
+        raise ValueError(
+            f"a budget of {minutes:g} minutes tries no lever; give more than 0, or leave it out for no limit"
+        )
+    return minutes
+
+
+@dataclass(frozen=True, config={"extra": "forbid"})
+class BudgetSpec:
+    """How long an iteration may try levers."""
+
+    minutes: Annotated[Annotated[float, Field(gt=0, allow_inf_nan=False)] | None, BeforeValidator(_check_minutes)] = (
+        None  # None: as long as they take
+    )
+
+
 @dataclass(frozen=True, config={"extra": "forbid"})
 class BenchmarkSpec:
     """How speed is measured: interleaved blocks of batch-1 predictions, then batches, a grid and an open loop."""

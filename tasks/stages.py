@@ -2,14 +2,15 @@
 
 The work is in `tasks.collect`, `tasks.guard`, `tasks.build` and `tasks.measurements`. A stage is cached by the content
 of its arguments, so a rerun with nothing changed shows every stage as cached. `collect` looks at the source each time;
-judging and promoting are never cached. Tasks carry no tags: for each tag Prefect asks its server for a concurrency
-slot, and a server on SQLite often answers that only after seconds.
+judging and promoting are never cached, nor are a search's trials, which its study knows. Tasks carry no tags: for each
+tag Prefect asks its server for a concurrency slot, and a server on SQLite often answers that only after seconds.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.context import TaskRunContext
 
@@ -18,6 +19,7 @@ from tasks import collect as collecting
 from tasks.errors import UserError
 from tasks.store import Store, cache_key
 from tasks.suspects import find_golden_suspects
+from tasks.train import trial as trials
 from tasks.train.bases import base_identity
 
 
@@ -75,6 +77,8 @@ suspects = _cached("suspects")(find_golden_suspects)
 clean_rows = _cached("clean")(build.clean_rows)
 augment_rows = _cached("augment", timeout_seconds=24 * HOUR)(build.augment_rows)
 fit = _cached("fit", timeout_seconds=24 * HOUR)(build.fit)
+trial = task(name="trial", cache_policy=NO_CACHE, timeout_seconds=24 * HOUR)(trials.run_trial)
+trial_apart = task(name="trial", cache_policy=NO_CACHE, timeout_seconds=24 * HOUR)(trials.run_apart)
 compress = _cached("compress", timeout_seconds=6 * HOUR)(build.compress)
 score = _cached("score", timeout_seconds=6 * HOUR)(measurements.score)
 benchmark = _cached("benchmark", timeout_seconds=6 * HOUR)(measurements.benchmark)

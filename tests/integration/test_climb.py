@@ -12,13 +12,13 @@ from tasks.data.augmentation.augment import Swap, Typos
 from tasks.data.augmentation.keep_label import KeepLabel
 from tasks.levers import CLAIMS
 from tasks.records import Candidate, Given, Table, Verdict
-from tasks.specs import Lever, Recipe
+from tasks.specs import BudgetSpec, Lever, Recipe
 from tasks.train.methods import Adapt, Distil, FineTune
 from tests.unit.test_effects import SNAPSHOT, outcome, trial
 
 
 def test_a_climb_leaves_rested_levers_out_and_says_so(tmp_path, monkeypatch, caplog):
-    project = SimpleNamespace(state=tmp_path)
+    project = SimpleNamespace(state=tmp_path, spec=SimpleNamespace(budget=BudgetSpec()))
     tried = []
 
     def try_it(project, best, pulled, snapshot, texts):

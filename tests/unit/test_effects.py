@@ -13,7 +13,7 @@ from tasks.compress.export import Onnx
 from tasks.errors import ReviewError
 from tasks.measure.gate.comparisons import COST_GAIN, COST_KEPT, QUALITY_KEPT
 from tasks.records import Candidate, Interval, LeverTrial, Scorecard, Snapshot, Test, Verdict
-from tasks.specs import Lever
+from tasks.specs import BudgetSpec, Lever
 from tasks.train.methods import FineTune
 from tests.unit.measured import quality
 
@@ -39,7 +39,7 @@ def outcome(iteration, *trials):
 def project(tmp_path):
     """A stand-in for a project: the folder that outcomes are kept in."""
     (tmp_path / "iterations").mkdir()
-    return SimpleNamespace(state=tmp_path)
+    return SimpleNamespace(state=tmp_path, spec=SimpleNamespace(budget=BudgetSpec()))
 
 
 def test_an_effect_holds_what_the_trial_showed():
