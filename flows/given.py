@@ -30,9 +30,7 @@ def given_for(
     )
 
 
-def given_for_search(
-    project: Project, best: Contender, lever: Lever, snapshot: Snapshot, texts: Table | None
-) -> Given:
+def given_for_search(project: Project, best: Contender, lever: Lever, snapshot: Snapshot, texts: Table | None) -> Given:
     """Return what the trials of a search may be built with; each takes of it what its own method asks for."""
     assert lever.search is not None
     varied, method = lever.search.space.keys(), best.recipe.train

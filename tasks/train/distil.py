@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from tasks.train.model import EncoderClassifier
 from tasks.train.objectives import NO_LABEL
 from tasks.train.precision import use_bf16
 from tasks.train.reopen import label_places, open_trained
-from tasks.train.tokens import encode
+from tasks.train.tokens import Rows, encode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -55,7 +55,7 @@ def open_copy(
     return model, tokenizer
 
 
-def with_answers(method: FineTune, lesson: Lesson, tokenizer: "PreTrainedTokenizerBase") -> list[dict[str, Any]]:
+def with_answers(method: FineTune, lesson: Lesson, tokenizer: "PreTrainedTokenizerBase") -> Rows:
     """Return the encoded rows that a student learns from, each with the teachers' answers as `teacher_logits`.
 
     The train rows come first, then the unlabelled texts that are none of theirs, where the method wants them, with the

@@ -53,9 +53,7 @@ def test_every_number_format_learns_and_the_model_serves_on_the_cpu(
     assert sum(output == label for output, (_, label) in zip(outputs, VALID, strict=True)) / len(VALID) > 0.85
 
 
-def test_the_format_is_chosen_by_the_device(
-    tmp_path: Path, tiny_base: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_format_is_chosen_by_the_device(tmp_path: Path, tiny_base: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="tasks.train"):
         run(tmp_path / "run", str(tiny_base), FineTune(epochs=1))
     [line] = [record.message for record in caplog.records if record.message.startswith("precision")]
