@@ -80,7 +80,8 @@ def with_answers(method: FineTune, lesson: Lesson, tokenizer: "PreTrainedTokeniz
             _keep(path, answers)
     log.info("distil: %d teachers answered on %d train rows and %d unlabelled texts", len(lesson.teachers),
              len(lesson.train), len(further))  # fmt: skip
-    return encode(texts, tokenizer, method.max_length, labels=labels, teacher_logits=answers.tolist())
+    rows: Rows = encode(texts, tokenizer, method.max_length, labels=labels, teacher_logits=answers.tolist())
+    return rows
 
 
 def _keep(path: Path, answers: np.ndarray) -> None:
