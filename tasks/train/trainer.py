@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from accelerate import PartialState
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
+
+Chosen = TypeVar("Chosen")
 
 START, RUN = "start.safetensors", "run.json"
 LOGGING_STEPS = 10
@@ -97,7 +99,7 @@ def train(
     """
     with _folder(work) as folder:
         job = _Job(model, tokenizer, objective, method, rows, valid, row_name, callbacks, folder, work is not None)
-        run = _decide(job)
+        run = _agreed(lambda: _decide(job))
         with tf32_products(run.precision == "tf32"):
             while True:
                 try:
@@ -159,6 +161,9 @@ def _attempt(job: _Job, run: _Run) -> dict[str, float]:
     finally:
         trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
     saver.take_time()
+    if PartialState().num_processes > 1:  # each has seen the losses of its own part of the batches
+        course.loss_sum = float(trainer.accelerator.reduce(torch.tensor(course.loss_sum, device=trainer.args.device),
+                                                           "mean"))  # fmt: skip
     if course.best_epoch:
         load_model(job.model, job.folder / checkpoints.BEST)
     elif average is not None:
@@ -166,13 +171,14 @@ def _attempt(job: _Job, run: _Run) -> dict[str, float]:
     return _notes(job, course)
 
 
-def _agreed(choose: Callable[[], Path | None]) -> Path | None:
+def _agreed(choose: Callable[[], Chosen]) -> Chosen:
     """Return what the first of all processes chooses."""
     state = PartialState()
-    chosen = [choose() if state.is_main_process else None]
+    chosen: list[Any] = [choose() if state.is_main_process else None]
     if state.num_processes > 1:
         broadcast_object_list(chosen)
-    return chosen[0]
+    made: Chosen = chosen[0]
+    return made
 
 
 def _open_folder(job: _Job, run: _Run) -> Path | None:
