@@ -139,8 +139,13 @@ def _share(method: FineTune) -> int:
 def _decide(job: _Job) -> _Run:
     """Return how the training is run: as it was before it was killed, else by what is asked for and this hardware."""
     path = job.folder / RUN
-    if path.is_file():
+    (job.folder / START).unlink(missing_ok=True)  # of a process before: this one's model is as it was
+    try:
         return _Run(**json.loads(path.read_text("utf-8")))
+    except FileNotFoundError:
+        log.debug("%s: a training from the start", job.folder)
+    except (ValueError, TypeError) as error:
+        log.warning("%s cannot be read and is made anew (%s)", path, error)
     chosen = choose_precision(job.method.precision)
     log.info("precision: %s (%s)", chosen.name, chosen.reason)
     return _Run(chosen.name, fit_parts(_share(job.method), job.method.accumulate))
