@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from accelerate import PartialState
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
+
+Chosen = TypeVar("Chosen")
 
 START, RUN = "start.safetensors", "run.json"
 LOGGING_STEPS = 10
@@ -98,7 +100,7 @@ def train(
     """
     with _folder(work) as folder:
         job = _Job(model, tokenizer, objective, method, rows, valid, row_name, callbacks, folder, work is not None)
-        run = _decide(job)
+        run = _agreed(lambda: _decide(job))
         with tf32_products(run.precision == "tf32"):
             while True:
                 try:
@@ -138,8 +140,13 @@ def _share(method: FineTune) -> int:
 def _decide(job: _Job) -> _Run:
     """Return how the training is run: as it was before it was killed, else by what is asked for and this hardware."""
     path = job.folder / RUN
-    if path.is_file():
+    (job.folder / START).unlink(missing_ok=True)  # of a process before: this one's model is as it was
+    try:
         return _Run(**json.loads(path.read_text("utf-8")))
+    except FileNotFoundError:
+        log.debug("%s: a training from the start", job.folder)
+    except (ValueError, TypeError) as error:
+        log.warning("%s cannot be read and is made anew (%s)", path, error)
     chosen = choose_precision(job.method.precision)
     log.info("precision: %s (%s)", chosen.name, chosen.reason)
     return _Run(chosen.name, fit_parts(_share(job.method), job.method.accumulate))
@@ -168,13 +175,14 @@ def _attempt(job: _Job, run: _Run) -> dict[str, float]:
     return _notes(job, course)
 
 
-def _agreed(choose: Callable[[], Path | None]) -> Path | None:
+def _agreed(choose: Callable[[], Chosen]) -> Chosen:
     """Return what the first of all processes chooses."""
     state = PartialState()
-    chosen = [choose() if state.is_main_process else None]
+    chosen: list[Any] = [choose() if state.is_main_process else None]
     if state.num_processes > 1:
         broadcast_object_list(chosen)
-    return chosen[0]
+    made: Chosen = chosen[0]
+    return made
 
 
 def _open_folder(job: _Job, run: _Run) -> Path | None:

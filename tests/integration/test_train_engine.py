@@ -5,6 +5,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -263,6 +264,17 @@ def test_the_same_recipe_comes_to_the_same_bytes_in_another_process(tmp_path: Pa
                 for name, at in (("first", 0.0), ("again", 1e9))]  # fmt: skip
     assert [run_child(child) for child in children] == [0, 0]
     assert result(tmp_path / "first", "model") == result(tmp_path / "again", "model")
+
+
+def test_trainings_in_threads_of_one_process_do_not_disturb_each_other(tmp_path: Path, tiny_base: Path) -> None:
+    def run(name: str) -> bytes:
+        method = replace(METHOD, epochs=1, dropout=0.3, mixup=0.5)
+        finetune(str(tiny_base), method, Lesson(ROWS, VALID, LABELS), tmp_path / name)
+        return (tmp_path / name / "model.safetensors").read_bytes()
+
+    alone = run("alone")
+    with ThreadPoolExecutor(3) as pool:
+        assert set(pool.map(run, ["first", "second", "third"])) == {alone}
 
 
 def test_tokens_are_kept_by_content(tiny_base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
