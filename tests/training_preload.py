@@ -1,7 +1,16 @@
 """Imports what a tiny training needs, once for all processes that are forked afterwards."""
 
+import gc
+
+import datasets
+import transformers.models.bert.modeling_bert
+import transformers.models.bert.tokenization_bert
+from transformers import PreTrainedTokenizerFast
+
 import tasks.train.finetune
-import tasks.train.model
+import tasks.train.loading
 import tasks.train.trainer
 
-__all__ = ["tasks"]
+__all__ = ["PreTrainedTokenizerFast", "datasets", "tasks", "transformers"]
+
+gc.freeze()  # the processes collect what is their own

@@ -11,6 +11,7 @@ from typing import Any
 from tests.loop_support import messages
 
 ROWS = 150
+KILLED = -9
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ def lesson_rows() -> tuple[list[tuple[str, str]], list[tuple[str, str]], tuple[s
 
 def fit(child: Child) -> None:
     """Train, and write the notes beside the artifact."""
+    import torch
+
     from tasks.progress import progress_to
     from tasks.train import checkpoints
     from tasks.train.finetune import finetune
@@ -56,12 +59,15 @@ def fit(child: Child) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     def on_step(what: str, done: int, total: int) -> None:
+        with (Path(child.root) / "steps").open("a", encoding="utf-8") as file:
+            file.write(f"{done}\n")
         if done == child.die_at:
             die()
 
     seal = checkpoints.seal_checkpoint
     checkpoints.EVERY_SECONDS, checkpoints.EPOCH_SECONDS = child.every_seconds, 0.0
     checkpoints.seal_checkpoint = lambda path: (die if path.name == f"checkpoint-{child.die_saving}" else seal)(path)
+    torch.set_num_threads(1)
     train, valid, labels = lesson_rows()
     method = FineTune(**{"epochs": 3, "learning_rate": 0.01, "precision": "fp32"} | child.method)
     work, tokens = Path(child.root) / "work", Path(child.root) / "tokens"
@@ -69,6 +75,11 @@ def fit(child: Child) -> None:
     with progress_to(on_step):
         made = finetune(child.base, method, lesson, Path(child.root) / child.name)
     (Path(child.root) / f"{child.name}.json").write_text(json.dumps(made.notes), "utf-8")
+
+
+def steps(root: Path) -> list[int]:
+    """Return the steps that all processes of a training did, in their order."""
+    return [int(line) for line in (root / "steps").read_text("utf-8").split()]
 
 
 def result(root: Path, name: str) -> tuple[bytes, dict[str, float]]:

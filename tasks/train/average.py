@@ -18,7 +18,7 @@ class Average:
 
     def __init__(self, model: torch.nn.Module, decay: float) -> None:
         self._model = model
-        self._kept = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
+        self._kept = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
 
     def update(self) -> None:
         """Take the weights of this step in."""

@@ -5,6 +5,9 @@ Heavy libraries are imported where they are used, so that the stages can be read
 
 import logging
 import math
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +23,17 @@ LIBRARIES = ("torch", "transformers", "accelerate", "numpy", "tokenizers")
 NAMED = 5  # labels in a line of the log
 
 
+_TRAINING = threading.Lock()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Let one training at a time run in this process: torch's random state and accelerate's are the process's own."""
+    with _TRAINING:
+        yield
+
+
+@_alone()
 def finetune(base: Base, method: FineTune, lesson: Lesson, folder: Path) -> Candidate:
     """Return the fine-tuned model as a torch artifact in `folder`.
 

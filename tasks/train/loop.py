@@ -86,7 +86,7 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
                 if not out_of_memory(error):
                     raise
                 self.args.per_device_eval_batch_size = fewer_texts(self.args.per_device_eval_batch_size, error)
-            vars(self).pop("_eval_dataloaders", None)
+            self._eval_dataloaders: dict[str, Any] = {}  # kept from the batches before
             torch.cuda.empty_cache()
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:

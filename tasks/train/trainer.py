@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from accelerate import PartialState
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
+
+Chosen = TypeVar("Chosen")
 
 START, RUN = "start.safetensors", "run.json"
 LOGGING_STEPS = 10
@@ -98,7 +100,7 @@ def train(
     """
     with _folder(work) as folder:
         job = _Job(model, tokenizer, objective, method, rows, valid, row_name, callbacks, folder, work is not None)
-        run = _decide(job)
+        run = _agreed(lambda: _decide(job))
         with tf32_products(run.precision == "tf32"):
             while True:
                 try:
@@ -128,7 +130,7 @@ def _share(method: FineTune) -> int:
     Raises:
         ModelError: the batch cannot be shared evenly.
     """
-    processes = PartialState().num_processes
+    processes = int(PartialState().num_processes)
     if method.batch_size % processes:
         raise ModelError(f"train.batch_size: {method.batch_size} texts cannot be shared by {processes} processes; give "
                          f"a multiple of {processes}")  # fmt: skip
@@ -168,13 +170,14 @@ def _attempt(job: _Job, run: _Run) -> dict[str, float]:
     return _notes(job, course)
 
 
-def _agreed(choose: Callable[[], Path | None]) -> Path | None:
+def _agreed(choose: Callable[[], Chosen]) -> Chosen:
     """Return what the first of all processes chooses."""
     state = PartialState()
-    chosen = [choose() if state.is_main_process else None]
+    chosen: list[Any] = [choose() if state.is_main_process else None]
     if state.num_processes > 1:
         broadcast_object_list(chosen)
-    return chosen[0]
+    made: Chosen = chosen[0]
+    return made
 
 
 def _open_folder(job: _Job, run: _Run) -> Path | None:

@@ -2,36 +2,40 @@
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.training_support import Child, result, run_child
+from tests.training_support import KILLED, Child, result, run_child, steps
 
-KILLED = -9
 FOREVER = 1e9
 
-CASES: dict[str, tuple[dict[str, Any], list[dict[str, int]]]] = {
+# the options, where it is killed, and from which step each process after the first goes on
+CASES: dict[str, tuple[dict[str, Any], list[dict[str, int]], list[int]]] = {
     # five steps to an epoch; a checkpoint after each step but those at an epoch's end, which come after its evaluation
     "every draw there is": (
         {"method": {"mixup": 0.4, "ema": 0.5, "dropout": 0.3, "label_smoothing": 0.1}},
         [{"die_at": 3}, {"die_at": 5}, {"die_at": 6}, {"die_saving": 8}, {"die_saving": 10}, {"die_at": 15}],
+        [3, 5, 6, 8, 10, 15],
     ),
     "epochs' ends only, no valid rows, two parts to a batch": (
         {"method": {"accumulate": 2}, "valid": False, "every_seconds": FOREVER},
         [{"die_at": 3}, {"die_at": 7}, {"die_saving": 15}],
+        [1, 6, 11],
     ),
     "stopped early": (
         {"method": {"epochs": 8, "learning_rate": 0.3, "patience": 1}, "every_seconds": FOREVER},
         [{"die_at": 6}, {"die_at": 9}],
+        [6, 6],
     ),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_it_ends_as_if_it_had_not_been_killed(case: str, tmp_path: Path, tiny_base: Path) -> None:
-    options, kills = CASES[case]
+    options, kills, starts = CASES[case]
     whole = Child(str(tmp_path / "undisturbed"), str(tiny_base), "model", **options)
     killed = replace(whole, root=str(tmp_path / "killed"))
     assert run_child(whole) == 0
@@ -39,6 +43,8 @@ def test_it_ends_as_if_it_had_not_been_killed(case: str, tmp_path: Path, tiny_ba
         assert run_child(replace(killed, **kill)) == KILLED
         assert not (tmp_path / "killed" / "model.json").exists()
     assert run_child(killed) == 0
+    done = steps(tmp_path / "killed")
+    assert [step for before, step in pairwise(done) if step != before + 1] == [step for step in starts if step > 0]
     weights, notes = result(tmp_path / "undisturbed", "model")
     found, found_notes = result(tmp_path / "killed", "model")
     assert found_notes == notes
