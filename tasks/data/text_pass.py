@@ -120,6 +120,7 @@ def _run(name: str, texts: "pa.ChunkedArray", function: Function, schema: "pa.Sc
         for number, batch in enumerate(batches(texts)):
             report_progress(name, number * BATCH, len(texts))
             made.append(pa.table(dict(function(batch)), schema))
+        report_progress(name, len(texts), len(texts))
         return pa.concat_tables([schema.empty_table(), *made])
     return _run_parallel(name, texts, function, schema)
 
@@ -142,6 +143,7 @@ def _run_parallel(name: str, texts: "pa.ChunkedArray", function: Function, schem
             cache_file_name=f"{folder}/made.arrow",
             new_fingerprint=name,
         )
+        report_progress(name, len(texts), len(texts))
         return made.data.table.cast(schema)  # memory-mapped: the file lives as long as the table
 
 

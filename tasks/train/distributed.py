@@ -42,7 +42,8 @@ def finetune_in_processes(base: Base, method: FineTune, lesson: Lesson, folder: 
     """
     spread = check(method)
     with _job_folder(lesson, folder) as place:
-        write_job(place, Job(base, _settled(method), lesson, folder))
+        shared = replace(lesson, work=lesson.work or place)  # the processes leave each other weights there
+        write_job(place, Job(base, method, shared, folder))
         log.info("fit in %d processes (%s) on %d machine(s)", spread.processes, spread.strategy, spread.machines)
         _run(place, spread, 0)
         made = read_result(place)
@@ -114,14 +115,6 @@ def check(method: FineTune) -> Distributed:
             f"train.distributed.main_address: expected host:port of the first machine, got {spread.main_address!r}"
         )
     return spread
-
-
-def _settled(method: FineTune) -> FineTune:
-    """Return the method with its number format chosen: it may be measured, and processes must choose the same."""
-    from tasks.train.precision import choose_precision
-
-    chosen: Any = choose_precision(method.precision).name
-    return replace(method, precision=chosen)
 
 
 @contextmanager

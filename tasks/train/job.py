@@ -114,6 +114,6 @@ def read_log(path: Path) -> str:
 def log_end(path: Path, lines: int = 5) -> str:
     """Return the last lines of a log that say something, before the launcher's own account of a failure."""
     text = read_log(path)
-    own = re.split(r"^[EW]\d{4} .*torch/distributed/elastic", text, maxsplit=1, flags=re.M)[0] or text
+    own = re.split(r"^[EW]\d{4} .*torch/distributed/elastic", text, maxsplit=1, flags=re.M)[0]
     kept = [line.strip() for line in own.splitlines() if line.strip(" =-\n")]
     return " / ".join(kept[-lines:])[-1000:] or "empty"

@@ -25,6 +25,8 @@ class EncoderClassifier(nn.Module):
     def __init__(self, encoder: PreTrainedModel, labels: int, pooling: str, dropout: float = 0.0) -> None:
         super().__init__()
         self.encoder = encoder
+        if getattr(encoder, "pooler", None) is not None:
+            encoder.pooler.requires_grad_(False)  # unused here: without gradients, sharded training could not resume
         self.config = encoder.config  # the Trainer looks for it
         self.pooling = pooling
         self.typed = "token_type_ids" in encoder_inputs(encoder)

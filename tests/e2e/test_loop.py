@@ -113,6 +113,18 @@ def test_the_reviewer_finds_what_decides_in_the_registry(project: Project) -> No
     assert all(run.inputs.dataset_inputs for run in parents)
 
 
+def test_each_training_has_a_run_of_its_own_and_one_that_was_stored_has_none(project: Project) -> None:
+    client, (first, second) = project.registry.client, read_outcomes(project)[:2]
+    runs = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
+    fits = {run.info.run_name: run.info for run in runs if str(run.info.run_name).startswith("fit ")}
+    assert ("fit baseline" in fits) == ("fit" in first.seconds)
+    assert ("fit retrain" in fits) == ("fit" in second.seconds)
+    for info in fits.values():
+        assert info.status == "FINISHED"
+        steps = [point.step for point in client.get_metric_history(info.run_id, "loss")]
+        assert steps == sorted(set(steps)) != []
+
+
 def test_the_ledger_tells_every_move(project: Project) -> None:
     from feedback import ledger
 
