@@ -22,7 +22,7 @@ from tasks.measure.gate.decide import decide, keep
 from tasks.measure.gate.evidence import Claim
 from tasks.measure.quality.scores import with_scores
 from tasks.measurements import quick
-from tasks.progress import report_progress
+from tasks.progress import purpose, report_progress
 from tasks.records import Given, LeverTrial, Snapshot
 from tasks.specs import Lever, Recipe
 
@@ -43,14 +43,15 @@ def climb(
     plan = plan_iteration(project, levers)
     for name, reason in plan.rested.items():
         log.info("lever %s: %s", name, reason)
-    for number, lever in enumerate(plan.order, start=1):
-        report_progress(f"lever {lever.name}", number, len(plan.order) + 1)
+    for number, lever in enumerate(plan.order):
+        report_progress(f"levers: {lever.name}", number, len(plan.order))
         recipe = pull(lever, best.recipe)
         if recipe == best.recipe:
             log.info("lever %s changes nothing", lever.name)
             continue
         best, trial = _try(project, best, recipe, lever.name, stage_of(lever), snapshot)
         trials.append(trial)
+    report_progress("levers: done", len(plan.order), len(plan.order))
     return best, trials
 
 
@@ -62,7 +63,8 @@ def _try(
     started = time.monotonic()
     teacher = used_teacher(recipe.augment, best.candidate if stage in ("data", "augment") else best.given.teacher)
     given = Given(teacher)
-    candidate = build(stages, project.store, recipe, snapshot, given)
+    with purpose(name):
+        candidate = build(stages, project.store, recipe, snapshot, given)
     timing = quick(project.spec.benchmark) if "cost" in claims else None
     challenger, defender = measure(stages, project, [candidate, best.candidate], snapshot, "select", timing)
     spec = project.spec.gate

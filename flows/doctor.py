@@ -22,6 +22,7 @@ def examine(spec: Path) -> list[dict[str, Any]]:
     findings = [_python(), *(_package(name, "") for name in LIGHT), *(_package(name, "[pipeline]") for name in HEAVY)]
     machine = describe_machine()
     findings.append(_finding("cpu", True, f"{machine.cpu}, {machine.cores} cores, {' '.join(machine.instructions)}"))
+    findings.append(_training())
     findings.append(_disk(spec.resolve()))
     path = spec / DEFAULT_FILE if spec.is_dir() else spec
     return findings + (_project(path) if path.exists() else [])
@@ -41,6 +42,15 @@ def _package(name: str, extra: str) -> dict[str, Any]:
         return _finding(name, True, version(name))
     except PackageNotFoundError:
         return _finding(name, False, "not installed", f"pip install -c constraints.txt '.{extra}'")
+
+
+def _training() -> dict[str, Any]:
+    """Return what a training on this machine runs on, and in which number formats it can multiply."""
+    if find_spec("torch") is None:
+        return _finding("training", False, "torch is not installed", "pip install -c constraints.txt '.[pipeline]'")
+    from tasks.train.hardware import describe_hardware
+
+    return _finding("training", True, describe_hardware())
 
 
 def _disk(path: Path) -> dict[str, Any]:

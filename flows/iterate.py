@@ -27,7 +27,7 @@ from tasks.data.checking.validate import refuse
 from tasks.errors import RatchetError
 from tasks.measure.profiling.profile import Profile
 from tasks.measure.quality.scores import check_costs, with_scores
-from tasks.progress import collect_seconds, timed
+from tasks.progress import collect_seconds, purpose, timed, trainings_to
 from tasks.records import Scorecard, Snapshot, Verdict, to_json
 from tasks.registry import BASELINE, CHAMPION, VersionRecord
 from tasks.store import storage_named
@@ -48,7 +48,8 @@ def iterate(spec: str = "ratchet.yaml", trigger: str = "schedule") -> str:
             finish_promotions(project)
             diary = Diary.open(project, next_number(project), trigger)
             try:
-                outcome = publish(project, diary, turn(project, diary))
+                with trainings_to(diary.training_run):
+                    outcome = publish(project, diary, turn(project, diary))
             except BaseException:
                 with suppress(RatchetError):  # what went wrong says more than that this could not be noted
                     diary.close("FAILED")
@@ -129,7 +130,9 @@ def suspects(project: Project, snapshot: Snapshot) -> SuspectTable | None:
 
 def first(project: Project, diary: Diary, outcome: Outcome) -> Outcome:
     """Return the outcome of the first turn: the spec's recipe becomes baseline and champion."""
-    contender = Contender(project.spec.recipe, build(stages, project.store, project.spec.recipe, outcome.snapshot))
+    with purpose(BASELINE):
+        candidate = build(stages, project.store, project.spec.recipe, outcome.snapshot)
+    contender = Contender(project.spec.recipe, candidate)
     [card] = measure(stages, project, [contender.candidate], outcome.snapshot, "golden", project.spec.benchmark)
     verdict = Verdict(
         "promote", "The first model: there is nothing to compare it with yet.", (), project.spec.gate.alpha

@@ -21,6 +21,7 @@ from tasks.data.named_models import model_fields
 from tasks.data.rows import values
 from tasks.data.snapshot import read_table, write_table
 from tasks.measure.quality.scores import read_split
+from tasks.progress import training
 from tasks.records import Candidate, Given, Guides, Snapshot, Table
 from tasks.specs import (
     EVALUATION,
@@ -142,7 +143,8 @@ def fit(
     work = store.folder("checkpoints", key)
 
     def make(folder: Path) -> Candidate:
-        made = finetune(base, method, _lesson(store, rows, snapshot, guides, work), folder / "model")
+        with training():
+            made = finetune(base, method, _lesson(store, rows, snapshot, guides, work), folder / "model")
         shutil.rmtree(work, ignore_errors=True)
         return made
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tasks.records import Candidate
 from tasks.train.bases import Base
+from tasks.train.job import is_worker
 from tasks.train.lesson import Lesson
 from tasks.train.methods import FineTune
 
@@ -25,12 +26,17 @@ def finetune(base: Base, method: FineTune, lesson: Lesson, folder: Path) -> Cand
     Raises:
         ModelError: the base cannot be loaded, the champion does not fit it, or the loss is not a finite number.
     """
+    if method.distributed and method.distributed.processes > 1 and not is_worker():
+        from tasks.train.distributed import finetune_in_processes
+
+        return finetune_in_processes(base, method, lesson, folder)
     from transformers import set_seed
 
     from tasks.train.loading import longest_input
     from tasks.train.model import save_artifact
     from tasks.train.objectives import make_objective
     from tasks.train.parameters import merge, prepare
+    from tasks.train.processes import NOT_WRITTEN, gather, is_main, shell_of
     from tasks.train.start import open_start
     from tasks.train.tokens import encode
     from tasks.train.trainer import train
@@ -49,10 +55,14 @@ def finetune(base: Base, method: FineTune, lesson: Lesson, folder: Path) -> Cand
     targets = [index[label] for _, label in lesson.train]
     objective = make_objective(method, targets, len(index), tokenizer.model_input_names)
     learner, train_rows, valid_rows = prepare(model, tokenizer, method.tune, rows, valid)
+    shell = shell_of(model)
     notes = train(learner, tokenizer, objective, method, train_rows, valid_rows, lesson.work, lesson.row_name)
-    merge(model)
     notes = {name: value for name, value in notes.items() if math.isfinite(value)}
     log.info("fit done: %s", notes)
+    model = gather(model, shell)
+    merge(model)
+    if not is_main():
+        return NOT_WRITTEN
     return save_artifact(folder, model, tokenizer, labels=list(lesson.labels), max_length=method.max_length,
                          pooling=method.pooling, notes=notes, seed=method.seed, versions=_versions(method))  # fmt: skip
 

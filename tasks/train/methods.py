@@ -97,9 +97,8 @@ class Distributed:
 
     processes: Annotated[int, Field(ge=1, le=4096)] = 2  # in all
     strategy: Literal["ddp", "fsdp"] = "ddp"
-    machines: Annotated[int, Field(ge=1)] = 1
-    machine_rank: Annotated[int, Field(ge=0)] = 0
-    main_address: str = ""  # host:port of the first machine; empty where there is one only
+    machines: Annotated[int, Field(ge=1)] = 1  # with as many processes each; the others join by `ratchet join`
+    main_address: str = ""  # host:port of this, the first machine, as the others reach it; empty where it is alone
 
 
 @dataclass(frozen=True, config={"extra": "forbid"})
@@ -142,9 +141,9 @@ class FineTune:
             raise ValueError(
                 "with `tune: frozen` no activations are kept that `checkpointing` could spare; leave it out"
             )
-        if isinstance(self.tune, Gradual) and self.distributed and self.distributed.strategy == "fsdp":
-            raise ValueError("`tune: gradual` changes what learns while it trains, and fsdp's shards do not follow; "
-                             "set distributed.strategy: ddp")  # fmt: skip
+        if not isinstance(self.tune, Full) and self.distributed and self.distributed.strategy == "fsdp":
+            raise ValueError(f"fsdp shards a model all of whose weights learn, and with `tune: {self.tune.kind}` some do "
+                             "not; set distributed.strategy: ddp")  # fmt: skip
         if self.start == "champion" and self.distil and self.distil.student != ():
             raise ValueError("`start: champion` and `distil.student` both say where training starts; leave one out")
         return self

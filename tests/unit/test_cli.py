@@ -12,8 +12,8 @@ import yaml
 
 HEAVY = ("torch", "prefect", "mlflow", "transformers", "pandas", "evidently", "datasets", "great_expectations")
 COMMANDS = (
-    "init", "run", "demo", "status", "history", "suite", "gate", "profile", "review", "rollback", "monitor", "up",
-    "doctor", "schema",
+    "init", "run", "join", "demo", "status", "history", "suite", "gate", "profile", "review", "rollback", "monitor",
+    "up", "doctor", "schema",
 )  # fmt: skip
 GROUPS = {"golden": ("status", "refresh")}
 NEEDS_SPEC = ("run", "status", "history", "suite", "profile", "review", "rollback", "monitor", "up")
