@@ -142,8 +142,8 @@ class FineTune:
                 "with `tune: frozen` no activations are kept that `checkpointing` could spare; leave it out"
             )
         if not isinstance(self.tune, Full) and self.distributed and self.distributed.strategy == "fsdp":
-            raise ValueError(f"fsdp shards a model all of whose weights learn, and with `tune: {self.tune.kind}` some do "
-                             "not; set distributed.strategy: ddp")  # fmt: skip
+            raise ValueError(f"fsdp shards a model all of whose weights learn, and with `tune: {self.tune.kind}` some "
+                             "do not; set distributed.strategy: ddp")  # fmt: skip
         if self.start == "champion" and self.distil and self.distil.student != ():
             raise ValueError("`start: champion` and `distil.student` both say where training starts; leave one out")
         return self
