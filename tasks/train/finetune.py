@@ -10,12 +10,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tasks.records import Candidate
 from tasks.train.bases import Base
 from tasks.train.job import is_worker
 from tasks.train.lesson import Lesson
 from tasks.train.methods import FineTune
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from tasks.train.model import EncoderClassifier
 
 log = logging.getLogger(__name__)
 
@@ -47,44 +53,53 @@ def finetune(base: Base, method: FineTune, lesson: Lesson, folder: Path) -> Cand
         return finetune_in_processes(base, method, lesson, folder)
     from transformers import set_seed
 
-    from tasks.train.distil import with_answers
     from tasks.train.loading import longest_input
     from tasks.train.model import save_artifact
-    from tasks.train.objectives import make_objective
-    from tasks.train.parameters import merge, prepare
-    from tasks.train.pretraining import pretrain
-    from tasks.train.processes import NOT_WRITTEN, gather, is_main, shell_of
+    from tasks.train.processes import NOT_WRITTEN, is_main
     from tasks.train.start import open_start
-    from tasks.train.tokens import encode
-    from tasks.train.trainer import train
 
     set_seed(method.seed)
     model, tokenizer = open_start(base, method, lesson)
     method = replace(method, max_length=min(method.max_length, longest_input(model, tokenizer)))
-    index = {label: number for number, label in enumerate(lesson.labels)}
-    log.info("fit %s: %d train rows, %d valid rows, %d labels", base, len(lesson.train), len(lesson.valid), len(index))
+    log.info("fit %s: %d train rows, %d valid rows, %d labels", base, len(lesson.train), len(lesson.valid),
+             len(lesson.labels))  # fmt: skip
     _say_absent(lesson)
-    rows, valid = (
-        encode([text for text, _ in part], tokenizer, method.max_length, lesson.tokens,
-               labels=[index[label] for _, label in part])
-        for part in (lesson.train, lesson.valid)
-    )  # fmt: skip
-    notes = pretrain(model, tokenizer, base, method, lesson, rows)
-    if method.distil is not None:
-        rows = with_answers(method, lesson, tokenizer)
-    targets = [index[label] for _, label in lesson.train]
-    objective = make_objective(method, targets, len(index), tokenizer.model_input_names)
-    learner, train_rows, valid_rows = prepare(model, tokenizer, method.tune, rows, valid)
-    shell = shell_of(model)
-    notes |= train(learner, tokenizer, objective, method, train_rows, valid_rows, lesson.work, lesson.row_name)
-    notes = {name: value for name, value in notes.items() if math.isfinite(value)}
+    model, notes = _trained(model, tokenizer, base, method, lesson)
     log.info("fit done: %s", notes)
-    model = gather(model, shell)
-    merge(model)
     if not is_main():
         return NOT_WRITTEN
     return save_artifact(folder, model, tokenizer, labels=list(lesson.labels), max_length=method.max_length,
                          pooling=model.pooling, notes=notes, seed=method.seed, versions=_versions(method))  # fmt: skip
+
+
+def _trained(
+    model: "EncoderClassifier", tokenizer: "PreTrainedTokenizerBase", base: Base, method: FineTune, lesson: Lesson
+) -> "tuple[EncoderClassifier, dict[str, float]]":
+    """Return the model after training, whole and plain, and what is noted of it."""
+    from tasks.train.distil import with_answers
+    from tasks.train.objectives import make_objective
+    from tasks.train.parameters import merge, prepare
+    from tasks.train.pretraining import pretrain
+    from tasks.train.processes import gather, shell_of
+    from tasks.train.tokens import encode
+    from tasks.train.trainer import train
+
+    index = {label: number for number, label in enumerate(lesson.labels)}
+    numbers = [[index[label] for _, label in part] for part in (lesson.train, lesson.valid)]
+    rows, valid = (
+        encode([text for text, _ in part], tokenizer, method.max_length, lesson.tokens, labels=labels)
+        for part, labels in zip((lesson.train, lesson.valid), numbers, strict=True)
+    )
+    notes = pretrain(model, tokenizer, base, method, lesson, rows)
+    if method.distil is not None:
+        rows = with_answers(method, lesson, tokenizer)
+    objective = make_objective(method, numbers[0], len(index), tokenizer.model_input_names)
+    learner, train_rows, valid_rows = prepare(model, tokenizer, method.tune, rows, valid)
+    shell = shell_of(model)
+    notes |= train(learner, tokenizer, objective, method, train_rows, valid_rows, lesson.work, lesson.row_name)
+    model = gather(model, shell)
+    merge(model)
+    return model, {name: value for name, value in notes.items() if math.isfinite(value)}
 
 
 def _say_absent(lesson: Lesson) -> None:

@@ -143,9 +143,9 @@ class FineTune:
             raise ValueError(
                 "with `tune: frozen` no activations are kept that `checkpointing` could spare; leave it out"
             )
-        if isinstance(self.tune, Gradual) and self.distributed and self.distributed.strategy == "fsdp":
-            raise ValueError("`tune: gradual` changes what learns while it trains, and fsdp's shards do not follow; "
-                             "set distributed.strategy: ddp")  # fmt: skip
+        if not isinstance(self.tune, Full) and self.distributed and self.distributed.strategy == "fsdp":
+            raise ValueError(f"fsdp shards a model all of whose weights learn, and with `tune: {self.tune.kind}` some "
+                             "do not; set distributed.strategy: ddp")  # fmt: skip
         if self.start == "champion" and self.distil and self.distil.student != ():
             raise ValueError("`start: champion` and `distil.student` both say where training starts; leave one out")
         return self
