@@ -148,7 +148,7 @@ def _fresh(base: FromConfig, tokenizer: PreTrainedTokenizerBase) -> PreTrainedMo
 
 def _words(tokenizer: PreTrainedTokenizerBase) -> int:
     """Return how many rows a table needs that has one for each number of the tokenizer."""
-    return int(max(tokenizer.get_vocab().values())) + 1
+    return 1 + max(int(number) for number in tokenizer.get_vocab().values())
 
 
 def _match(base: Base, encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

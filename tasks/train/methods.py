@@ -124,7 +124,7 @@ class FineTune:
     ema: Share = 0.0  # decay of the moving average of weights that is kept in their place; 0: none
     patience: Annotated[int, Field(ge=1)] = 2  # epochs without a better loss on `valid` before it stops
     max_length: Annotated[int, Field(ge=4, le=8192)] = 128  # tokens
-    pooling: Literal["mean", "first", "last"] = "mean"
+    pooling: Literal["mean", "first", "last"] = "mean"  # last or mean for decoders, whose first token sees no other
     precision: Literal["auto", "bf16", "fp16", "tf32", "fp32"] = "auto"
     accumulate: Annotated[int, Field(ge=1)] = 1  # parts of a batch that pass one after another
     checkpointing: bool = False  # activations are computed again instead of kept
