@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from flows.effects import plan_iteration
-from flows.given import given_for, given_for_search
+from flows.given import given_for, given_for_trials
 from flows.judge import measure
 from flows.outcome import Contender
 from flows.project import Project
@@ -106,9 +106,10 @@ def _search(
     """Return the better of the best so far and what a search finds from its recipe, and the trial of that."""
     from flows.search import search
 
+    assert lever.search is not None
     started, best_recipe = time.monotonic(), best.recipe
     with purpose(lever.name):
-        given = given_for_search(project, best, lever, snapshot, texts)
+        given = given_for_trials(project, best, lever.search.space, snapshot, texts)
         found = search(project, best_recipe, lever, snapshot, given, minutes)
     if found.best is None:  # nothing to judge: the lever changes nothing
         [card] = measure(stages, project, [best.candidate], snapshot, "select", None)

@@ -3,13 +3,15 @@
 A lever changes nothing but its own stage: what other stages were given stays as it was when the best so far was made.
 """
 
+from collections.abc import Collection
+
 from flows.outcome import Contender
 from flows.project import Project
 from tasks import stages
 from tasks.build import fitted
 from tasks.data.augmentation.keep_label import used_teacher
 from tasks.records import Candidate, Given, Snapshot, Table
-from tasks.specs import Lever, Recipe
+from tasks.specs import Recipe
 from tasks.train.methods import FineTune, learns_from_champion, reads_unlabelled
 
 TRAINING = ("train", "base", "search")  # the stages of levers that change how a model is trained
@@ -30,15 +32,22 @@ def given_for(
     )
 
 
-def given_for_search(project: Project, best: Contender, lever: Lever, snapshot: Snapshot, texts: Table | None) -> Given:
-    """Return what the trials of a search may be built with; each takes of it what its own method asks for."""
-    assert lever.search is not None
-    varied, method = lever.search.space.keys(), best.recipe.train
-    parent = None
-    if learns_from_champion(method) or not varied.isdisjoint({"start", "distil"}):
-        parent = fitted(stages, project.store, best.recipe, best.snapshot or snapshot, best.given)
-    reads = reads_unlabelled(method) or not varied.isdisjoint({"adapt", "distil"})
-    return Given(used_teacher(best.recipe.augment, best.given.teacher), parent, texts if reads else None)
+def given_for_trials(
+    project: Project, best: Contender, varied: Collection[str], snapshot: Snapshot, texts: Table | None
+) -> Given:
+    """Return what the trials of a search from the best so far are given: whatever one of them may ask for.
+
+    `varied` are the fields of `train` that the search varies. A fit takes of it what its own method asks for, so that
+    what the search finds is built with the same as a try with `given_for`.
+    """
+    method, asked = best.recipe.train, set(varied)
+    learns = learns_from_champion(method) or not asked.isdisjoint({"start", "distil"})
+    reads = reads_unlabelled(method) or not asked.isdisjoint({"adapt", "distil"})
+    return Given(
+        best.given.teacher,
+        _torch_model(project, best, snapshot) if learns else None,
+        texts if reads else None,
+    )
 
 
 def _parent(project: Project, best: Contender, method: FineTune, stage: str, snapshot: Snapshot) -> Candidate | None:
@@ -50,8 +59,13 @@ def _parent(project: Project, best: Contender, method: FineTune, stage: str, sna
     if not learns_from_champion(method):
         return None
     if stage in TRAINING or (stage == "data" and method.start == "champion"):
-        return fitted(stages, project.store, best.recipe, best.snapshot or snapshot, best.given)
+        return _torch_model(project, best, snapshot)
     return best.given.parent
+
+
+def _torch_model(project: Project, best: Contender, snapshot: Snapshot) -> Candidate:
+    """Return the best so far before compression: stored, or made again of what it was made of."""
+    return fitted(stages, project.store, best.recipe, best.snapshot or snapshot, best.given)
 
 
 def _unlabelled(best: Contender, method: FineTune, stage: str, texts: Table | None) -> Table | None:

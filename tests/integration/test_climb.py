@@ -136,6 +136,20 @@ def test_texts_are_renewed_where_training_changes_and_else_kept(train):
         assert given_to(train, stage, train, was).unlabelled == OLD_TEXTS
 
 
+@pytest.mark.parametrize(
+    ("varied", "expected"),
+    [
+        (("epochs", "base"), NOTHING),
+        (("adapt",), Given(unlabelled=NEW_TEXTS)),
+        (("start",), Given(parent=FITTED)),
+        (("distil",), Given(parent=FITTED, unlabelled=NEW_TEXTS)),
+    ],
+)
+def test_the_trials_of_a_search_are_given_what_its_space_may_ask_for(fitted, varied, expected):
+    best = Contender(Recipe(), Candidate("u", "c" * 64, "onnx", 1), snapshot=OLD_SNAPSHOT)
+    assert given.given_for_trials(SimpleNamespace(store=None), best, varied, SNAPSHOT, NEW_TEXTS) == expected
+
+
 @pytest.mark.parametrize(("claim", "claims"), [(None, ("quality",)), ("cost", ("cost",))])
 def test_a_lever_is_judged_for_what_it_claims(tmp_path, monkeypatch, claim, claims):
     judged = []

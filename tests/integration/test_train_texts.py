@@ -23,7 +23,7 @@ from tests.loop_support import make_tiny_base
 from tests.texts_support import domain_texts, lesson, make_masking_base
 
 FAST = Adapt(epochs=6, learning_rate=0.01, batch_size=16)
-FEW = Contrastive(below=20, pairs=4, epochs=2, learning_rate=0.005, batch_size=16)
+FEW = Contrastive(below=20, pairs=3, epochs=2, learning_rate=0.005, batch_size=16)
 
 
 @pytest.fixture(scope="module")
@@ -90,36 +90,23 @@ def test_texts_of_one_token_leave_the_loss_a_number(base):
     assert np.isfinite(notes["adapt_loss_after"])
 
 
-def test_a_gpt_learns_the_next_token(base):
-    config = FromConfig("gpt2", tokenizer=base, hidden_size=32, layers=1, heads=2, intermediate_size=32, max_length=64)
-    model, tokenizer = gpt(config)
+@pytest.mark.parametrize("family", ["bert", "deberta-v2", "modernbert", "gpt2"])
+def test_every_family_with_a_language_model_can_be_adapted(base, family):
+    config = FromConfig(family, base, hidden_size=32, layers=1, heads=2, intermediate_size=32, max_length=64)
+    model, tokenizer = load_base(config, 4, "mean", 0.1)
+    language, masked = language_model(model, tokenizer)
+    assert masked is (family != "gpt2")
+    assert language.base_model is model.encoder
     notes = adapt(model, tokenizer, FAST, domain_texts(60, 1), (), max_length=32, precision="fp32", seed=5)
     assert notes["adapt_loss_after"] < 0.8 * notes["adapt_loss_before"]
 
 
-def gpt(config):
-    from transformers import AutoTokenizer, GPT2Config, GPT2Model
-
-    from tasks.train.model import EncoderClassifier
-
-    set_seed(13)
-    tokenizer = AutoTokenizer.from_pretrained(config.tokenizer)
-    made = GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=1, n_head=2, n_positions=64)
-    return EncoderClassifier(GPT2Model(made), 4, "last"), tokenizer
-
-
 def test_what_has_no_language_model_is_refused(base, tmp_path):
-    from transformers import T5Config, T5EncoderModel
-
-    from tasks.train.model import EncoderClassifier
-
-    _, tokenizer = opened(base)
-    encoder = T5EncoderModel(T5Config(vocab_size=60, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2))
-    with pytest.raises(ModelError, match=r"train.adapt: t5 encoders have no masked or causal language model"):
-        language_model(EncoderClassifier(encoder, 2, "mean"), tokenizer)
-    model, without_mask = opened(str(make_tiny_base(tmp_path)))
+    config = FromConfig("t5", base, hidden_size=32, layers=1, heads=2, intermediate_size=32, max_length=64)
+    with pytest.raises(ModelError, match=r"train\.adapt: t5 encoders have no masked or causal language model"):
+        language_model(*load_base(config, 2, "mean", 0.1))
     with pytest.raises(ModelError, match="no mask token"):
-        language_model(model, without_mask)
+        language_model(*opened(str(make_tiny_base(tmp_path))))
 
 
 # -- few examples ------------------------------------------------------------------------------------------------------
@@ -245,7 +232,7 @@ def test_a_phase_that_was_done_is_not_done_again(base, tmp_path):
 
 def test_a_training_goes_through_its_phases(base, tmp_path):
     method = FineTune(epochs=1, learning_rate=0.001, max_length=32, precision="fp32", patience=1,
-                      adapt=replace(FAST, epochs=1), contrastive=FEW)  # fmt: skip
+                      adapt=replace(FAST, epochs=1), contrastive=replace(FEW, epochs=1, pairs=1))  # fmt: skip
     taught = lesson(40, unlabelled=tuple(domain_texts(40, 1)), work=tmp_path / "work")
     made = [finetune(base, method, taught, tmp_path / name) for name in ("one", "two")]
     notes = made[0].notes
