@@ -113,7 +113,7 @@ def test_a_misspelt_key_suggests_the_nearest(refusal, content, message):
         (lever(search={}),
          "levers[1].search: a search without a budget never ends; give `minutes` or `trials`, as in {trials: 20}"),
         (changed("budget", {"minutes": 0}),
-         "budget.minutes: a budget of 0 minutes tries no lever; give more than 0, or none for no limit"),
+         "budget.minutes: a budget of 0 minutes tries no lever; give more than 0, or leave it out for no limit"),
         (lever(clean=["normalize"]), "levers[1].clean[0].kind: unknown kind 'normalize'; did you mean 'normalise'?"),
         (lever(compress=[{"kind": "onix"}]), "levers[1].compress[0].kind: unknown kind 'onix'; did you mean 'onnx'?"),
         (lever(augment=[{"share": 0.1}]), "levers[1].augment[0].kind: missing; known are typos, swap, "
