@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 STAMP := $(VENV)/.installed
 
-.PHONY: run test check bench bench-data bench-gate clean
+.PHONY: run test check bench bench-data bench-gate bench-train clean
 
 run: $(STAMP) ## play the whole loop on the embedded example
 	$(BIN)/ratchet demo
@@ -26,6 +26,9 @@ bench-data: $(STAMP) ## a million rows, and real text with planted dirt; the las
 
 bench-gate: $(STAMP) ## the gate's errors and power by simulation; the last line is one JSON object
 	$(BIN)/python -m tests.bench.gate
+
+bench-train: $(STAMP) ## training: speed, few examples, a student, a warm search; the last line is one JSON object
+	$(BIN)/python -m tests.bench.train
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from flows.golden_cli import golden
+from flows.join_cli import join
 from flows.terminal import answer, fail, quiet
 
 app = typer.Typer(
@@ -64,7 +65,8 @@ def run(
 
     project = open_project(spec)
     check_space(project)  # before Prefect opens its own database there
-    from flows.show import progress_bars, show_outcome
+    from flows.bars import progress_bars
+    from flows.show import show_outcome
     from flows.startup import start_up
 
     with progress_bars(hidden=as_json):
@@ -75,6 +77,9 @@ def run(
     answer(json.loads(outcome_json), as_json, lambda: show_outcome(outcome_json))
 
 
+app.command()(join)
+
+
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Argument(help="Where to play it; emptied first.")] = Path("ratchet-demo"),
@@ -83,8 +88,9 @@ def demo(
 ) -> None:  # fmt: skip
     """Play the whole loop on an embedded example: baseline, better and cheaper, drift, won back."""
     quiet(verbose)
+    from flows.bars import progress_bars
     from flows.demo import play
-    from flows.show import progress_bars, show_demo
+    from flows.show import show_demo
 
     with progress_bars(hidden=as_json) as tell:
         story = play(folder, seed, tell)

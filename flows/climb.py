@@ -1,65 +1,83 @@
 """Trying levers one after another: each is built on the best so far, judged on `select`, and kept or dropped.
 
-Which levers are tried, and in what order, follows from the effects that earlier iterations found. The best so far is
-the teacher that judges what augmentation generates: the best when the augmentation or the data last changed, so that a
-lever of another stage changes nothing but its own stage.
+Which levers are tried, and in what order, follows from the effects that earlier iterations found. What a try is given
+beside recipe and snapshot is in `flows.given`.
 """
 
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from flows.effects import plan_iteration
+from flows.given import given_for, given_for_search
 from flows.judge import measure
 from flows.outcome import Contender
 from flows.project import Project
 from flows.recipes import difference
 from tasks import stages
 from tasks.build import build
-from tasks.data.augmentation.keep_label import used_teacher
-from tasks.levers import CLAIMS, pull, pull_found, stage_of
+from tasks.levers import CLAIMS, claims_of, pull, pull_found, stage_of
 from tasks.measure.gate.decide import decide, keep
 from tasks.measure.gate.evidence import Claim
 from tasks.measure.quality.scores import with_scores
 from tasks.measurements import quick
-from tasks.progress import report_progress
-from tasks.records import Given, LeverTrial, Snapshot, Verdict
+from tasks.progress import purpose, report_progress
+from tasks.records import LeverTrial, Snapshot, Table, Verdict
 from tasks.specs import Lever, Recipe
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Pull:
+    """A lever pulled, or the champion's recipe on new data: what it touches and claims, and what recipe it makes."""
+
+    name: str
+    stage: str
+    claims: tuple[Claim, ...]
+    recipe: Recipe
+
+
 def climb(
-    project: Project, champion: Contender, snapshot: Snapshot, levers: Sequence[Lever], new_data: bool
+    project: Project,
+    champion: Contender,
+    snapshot: Snapshot,
+    levers: Sequence[Lever],
+    new_data: bool,
+    texts: Table | None = None,
 ) -> tuple[Contender, list[LeverTrial]]:
     """Return the best contender found from the champion's recipe, and every trial in the order it was made.
 
-    With `new_data`, the first trial is the champion's own recipe on the new snapshot.
+    With `new_data`, the first trial is the champion's own recipe on the new snapshot. `texts` are those without labels
+    that a training may read.
     """
     best, trials = champion, list[LeverTrial]()
     if new_data:
-        best, trial = _try(project, best, champion.recipe, "new-data", "data", snapshot)
+        best, trial = _try(project, best, Pull("new-data", "data", CLAIMS["data"], champion.recipe), snapshot, texts)
         trials.append(trial)
     plan = plan_iteration(project, levers)
     for name, reason in plan.rested.items():
         log.info("lever %s: %s", name, reason)
-    for number, lever in enumerate(plan.order, start=1):
-        report_progress(f"lever {lever.name}", number, len(plan.order) + 1)
+    for number, lever in enumerate(plan.order):
+        report_progress(f"levers: {lever.name}", number, len(plan.order))
         left = minutes_left(project, trials)
         if left is not None and left <= 0:
             log.info("lever %s: left out: the iteration's minutes are spent", lever.name)
             continue
         if lever.search is not None:
-            best, trial = _search(project, best, lever, snapshot, left and min(left, plan.minutes[lever.name]))
+            minutes = left and min(left, plan.minutes[lever.name])
+            best, trial = _search(project, best, lever, snapshot, texts, minutes)
             trials.append(trial)
             continue
         recipe = pull(lever, best.recipe)
         if recipe == best.recipe:
             log.info("lever %s changes nothing", lever.name)
             continue
-        best, trial = _try(project, best, recipe, lever.name, stage_of(lever), snapshot)
+        pulled = Pull(lever.name, stage_of(lever), claims_of(lever), recipe)
+        best, trial = _try(project, best, pulled, snapshot, texts)
         trials.append(trial)
+    report_progress("levers: done", len(plan.order), len(plan.order))
     return best, trials
 
 
@@ -78,31 +96,39 @@ def unpaid(project: Project, levers: Sequence[Lever], trials: Sequence[LeverTria
 
 
 def _search(
-    project: Project, best: Contender, lever: Lever, snapshot: Snapshot, minutes: float | None
+    project: Project,
+    best: Contender,
+    lever: Lever,
+    snapshot: Snapshot,
+    texts: Table | None,
+    minutes: float | None,
 ) -> tuple[Contender, LeverTrial]:
     """Return the better of the best so far and what a search finds from its recipe, and the trial of that."""
     from flows.search import search
 
     started, best_recipe = time.monotonic(), best.recipe
-    found = search(project, best_recipe, lever, snapshot, best.given, minutes)
+    with purpose(lever.name):
+        given = given_for_search(project, best, lever, snapshot, texts)
+        found = search(project, best_recipe, lever, snapshot, given, minutes)
     if found.best is None:  # nothing to judge: the lever changes nothing
         [card] = measure(stages, project, [best.candidate], snapshot, "select", None)
         verdict = Verdict("reject", f"S{found.sentence[1:]}.", (), project.spec.gate.alpha)
         trial = LeverTrial(lever.name, "search", False, verdict, best.candidate, card)
     else:
-        best, trial = _try(project, best, pull_found(found, best_recipe), lever.name, "search", snapshot)
+        pulled = Pull(lever.name, "search", claims_of(lever), pull_found(found, best_recipe))
+        best, trial = _try(project, best, pulled, snapshot, texts)
     return best, replace(trial, seconds=round(time.monotonic() - started, 3), search=found)
 
 
 def _try(
-    project: Project, best: Contender, recipe: Recipe, name: str, stage: str, snapshot: Snapshot
+    project: Project, best: Contender, pulled: Pull, snapshot: Snapshot, texts: Table | None
 ) -> tuple[Contender, LeverTrial]:
     """Return the better of the two contenders, and the trial of the second."""
-    claims: tuple[Claim, ...] = CLAIMS[stage]
+    name, stage, claims, recipe = pulled.name, pulled.stage, pulled.claims, pulled.recipe
     started = time.monotonic()
-    teacher = used_teacher(recipe.augment, best.candidate if stage in ("data", "augment") else best.given.teacher)
-    given = Given(teacher)
-    candidate = build(stages, project.store, recipe, snapshot, given)
+    given = given_for(project, best, recipe, stage, snapshot, texts)
+    with purpose(name):
+        candidate = build(stages, project.store, recipe, snapshot, given)
     timing = quick(project.spec.benchmark) if "cost" in claims else None
     challenger, defender = measure(stages, project, [candidate, best.candidate], snapshot, "select", timing)
     spec = project.spec.gate
@@ -113,9 +139,9 @@ def _try(
     changes = tuple(f"{field}: {old} -> {new}" for field, old, new in difference(best.recipe, recipe))
     size_ratio = candidate.size_bytes / best.candidate.size_bytes
     seconds = round(time.monotonic() - started, 3)
-    trial = LeverTrial(name, stage, kept, verdict, candidate, challenger, size_ratio, seconds, changes)
+    trial = LeverTrial(name, stage, kept, verdict, candidate, challenger, size_ratio, seconds, changes, claims)
     if not kept:
         return best, trial
     new_claims = tuple(dict.fromkeys((*best.claims, *claims)))
     levers = (*best.levers, name)
-    return Contender(recipe, candidate, new_claims, levers, given), trial
+    return Contender(recipe, candidate, new_claims, levers, given, snapshot), trial

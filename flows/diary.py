@@ -4,6 +4,7 @@ Decides nothing and draws nothing.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,7 @@ from flows.reports import describe_version
 from tasks import stages
 from tasks.compress.export import Onnx
 from tasks.data.checking.validate import ValidationReport
+from tasks.live_runs import live_run
 from tasks.records import Candidate, LeverTrial, Scorecard, Snapshot, Verdict, to_json
 from tasks.registry import CHAMPION, REVIEW, Version, VersionRecord, flat_params
 
@@ -51,6 +53,10 @@ class Diary:
         sites = {name: report for name, report in zip(("data_docs", "feedback_docs"), reports, strict=False) if report}
         folders = {name: Path(report.site) for name, report in sites.items()}
         self.project.registry.log_run(self.run_id, folders=folders)
+
+    def training_run(self, purpose: str) -> AbstractContextManager[None]:
+        """Return what gives one training a nested run of its own, into which its metrics go while it runs."""
+        return live_run(self.project.registry, f"fit {purpose}".strip(), self.run_id)
 
     def log_trials(self, trials: Sequence[LeverTrial]) -> None:
         """Log one nested run per lever tried."""

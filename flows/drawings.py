@@ -9,7 +9,6 @@ from flows.effects import Effect, effects_of
 from flows.figures import Bubble, Mark
 from flows.outcome import Outcome
 from flows.reports import Row, comparison, share, slices
-from tasks.levers import CLAIMS
 from tasks.measure.profiling.profile import Profile
 from tasks.measure.speed.ratios import block_ratio
 from tasks.records import Interval, Scorecard, Speed
@@ -144,7 +143,7 @@ def draw_quality_effects(effects: Sequence[Effect]) -> str:
 
 def draw_time_effects(effects: Sequence[Effect]) -> str:
     """Return what every lever that claims cost did to the time per text, trial by trial; filled where it was kept."""
-    panels = {effect.lever: list[Mark]() for effect in effects if "cost" in CLAIMS[effect.stage]}
+    panels = {effect.lever: list[Mark]() for effect in effects if "cost" in effect.claims}
     for effect in effects:
         if effect.time_ratio and effect.lever in panels:
             shown = f"{effect.time_ratio.value:.2f} ({effect.time_ratio.low:.2f} to {effect.time_ratio.high:.2f})"

@@ -14,6 +14,7 @@ from flows.project import Project
 from tasks.errors import ReviewError
 from tasks.levers import CLAIMS, Plan, Try, plan_levers
 from tasks.measure.gate.comparisons import COST_GAIN, COST_KEPT, QUALITY_KEPT
+from tasks.measure.gate.evidence import Claim
 from tasks.records import Decision, Interval, LeverTrial, Test
 from tasks.search_report import SearchReport
 from tasks.specs import Lever
@@ -35,6 +36,7 @@ class Effect:
     decision: Decision
     reason: str
     seconds: float | None  # that the trial took
+    claims: tuple[Claim, ...]  # what it was judged for
     search: SearchReport | None = None  # what a search tried before
 
 
@@ -49,6 +51,7 @@ def _effect(outcome: Outcome, trial: LeverTrial) -> Effect:
         outcome.iteration, outcome.started_at, trial.lever, trial.stage, trial.kept, trial.changes,
         _interval(tests.get(QUALITY_KEPT)), _interval(tests.get(COST_GAIN) or tests.get(COST_KEPT)),
         trial.size_ratio, trial.verdict.decision, trial.verdict.reason, trial.seconds,
+        trial.claims or CLAIMS[trial.stage],
         trial.search,
     )  # fmt: skip
 
@@ -87,10 +90,10 @@ def tries_of(effects: Sequence[Effect]) -> list[Try]:
 
 
 def _gain(effect: Effect) -> float | None:
-    """Return the gain in what levers of this stage claim; None where it was not measured."""
+    """Return the gain in what the trial was judged for; None where it was not measured."""
     if effect.search is not None and effect.search.best is None:
         return 0.0  # it found nothing to judge
-    if "cost" in CLAIMS[effect.stage]:
+    if "cost" in effect.claims:
         return -math.log(effect.time_ratio.value) if effect.time_ratio else None
     return effect.quality.value if effect.quality else None
 

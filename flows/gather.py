@@ -1,12 +1,14 @@
-"""The rows of a turn: the source's, and the feedback that harvest trusts. Draws no split."""
+"""The rows of a turn: the source's, and the feedback that harvest trusts; texts without labels. Draws no split."""
 
 import logging
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol, cast
 
 from feedback.harvest import Harvest, HarvestedRow, harvest
+from feedback.records import PredictionRow
 from flows.project import Project
 from tasks import collect, guard
 from tasks.data.checking.suite import Suite
@@ -17,7 +19,9 @@ from tasks.data.reading.cells import format_time
 from tasks.data.rows import mend_text, values
 from tasks.data.snapshot import read_table
 from tasks.guard import FeedbackCheck
-from tasks.records import Table
+from tasks.records import Snapshot, Table
+from tasks.specs import Lever, Recipe
+from tasks.train.methods import reads_unlabelled
 
 log = logging.getLogger(__name__)
 
@@ -27,12 +31,14 @@ class Collecting(Protocol):
 
     collect: Any
     collect_feedback: Any
+    collect_texts: Any
     check_feedback: Any
 
 
 def plain_stages() -> Collecting:
     """Return the stages that collect, without Prefect."""
-    parts = {"collect": collect.collect, "collect_feedback": collect.collect_feedback}
+    parts = {"collect": collect.collect, "collect_feedback": collect.collect_feedback,
+             "collect_texts": collect.collect_texts}  # fmt: skip
     return cast(Collecting, SimpleNamespace(**parts, check_feedback=guard.check_feedback))
 
 
@@ -62,6 +68,40 @@ def gather(
         kept |= passed if len(passed | kept) >= spec.data.feedback.min_rows else set()
     joined = [row for row in plain if row["id"] in kept]
     return [rows, stages.collect_feedback(project.store, joined, columns)] if joined else [rows], checked
+
+
+def gather_texts(
+    stages: Collecting, project: Project, snapshot: Snapshot, recipe: Recipe, levers: Sequence[Lever] = ()
+) -> Table | None:
+    """Return the texts without labels that training may read: production's and those that the spec names.
+
+    None where neither the recipe nor a lever asks for them, or where there are none. Production's are those of the
+    newest predictions, scrubbed as feedback is; what the model answered is not among them.
+    """
+    if not ask_texts(recipe, levers):
+        return None
+    data, scrub = project.spec.data, project.spec.feedback.scrub
+    predictions = project.database.window(last_n=data.production_texts) if data.production_texts else []
+    produced = [as_text(row, scrub) for row in predictions]
+    found: Table | None = stages.collect_texts(project.store, str(project.root), data, produced, snapshot)
+    return found
+
+
+def ask_texts(recipe: Recipe, levers: Sequence[Lever]) -> bool:
+    """Return whether the recipe's training or that of a lever may read texts without labels."""
+    if reads_unlabelled(recipe.train):
+        return True
+    return any(
+        (lever.train is not None and reads_unlabelled(lever.train))
+        or (lever.search is not None and not {"adapt", "distil"}.isdisjoint(lever.search.space))
+        for lever in levers
+    )
+
+
+def as_text(row: PredictionRow, scrub: bool) -> dict[str, str]:
+    """Return a prediction's text under the id and group that its feedback would have, scrubbed if wanted."""
+    text = scrub_text(row.text) if scrub else row.text
+    return {"id": f"{FEEDBACK_PREFIX}{row.prediction_id}", "text": mend_text(text), "group": mend_text(row.unit or "")}
 
 
 def joining(checked: FeedbackCheck) -> set[str]:

@@ -12,7 +12,7 @@ import tasks.build
 from flows.budget import decide_on_golden
 from flows.climb import climb, unpaid
 from flows.diary import Diary
-from flows.gather import gather
+from flows.gather import gather, gather_texts
 from flows.golden import holds, keep_sealed, read_standing
 from flows.judge import measure, paired
 from flows.monitor import last_watch
@@ -27,8 +27,8 @@ from tasks.data.checking.validate import refuse
 from tasks.errors import RatchetError
 from tasks.measure.profiling.profile import Profile
 from tasks.measure.quality.scores import check_costs, with_scores
-from tasks.progress import collect_seconds, timed
-from tasks.records import Scorecard, Snapshot, Verdict, to_json
+from tasks.progress import collect_seconds, purpose, timed, trainings_to
+from tasks.records import Given, Scorecard, Snapshot, Verdict, to_json
 from tasks.registry import BASELINE, CHAMPION, VersionRecord
 from tasks.store import storage_named
 from tasks.suspects import SuspectTable, label_step
@@ -48,7 +48,8 @@ def iterate(spec: str = "ratchet.yaml", trigger: str = "schedule") -> str:
             finish_promotions(project)
             diary = Diary.open(project, next_number(project), trigger)
             try:
-                outcome = publish(project, diary, turn(project, diary))
+                with trainings_to(diary.training_run):
+                    outcome = publish(project, diary, turn(project, diary))
             except BaseException:
                 with suppress(RatchetError):  # what went wrong says more than that this could not be noted
                     diary.close("FAILED")
@@ -67,17 +68,18 @@ def turn(project: Project, diary: Diary) -> Outcome:
     reigning = project.registry.by_alias(CHAMPION)
     if reigning is None:
         return first(project, diary, outcome)
-    outcome = replace(outcome, champion_version=reigning.number, inputs_digest=inputs_digest(project, snapshot))
+    record = project.registry.read_record(reigning)
+    texts = gather_texts(stages, project, snapshot, record.recipe, spec.levers)
+    outcome = replace(outcome, champion_version=reigning.number, inputs_digest=inputs_digest(project, snapshot, texts))
     last = nothing_changed(project, outcome.inputs_digest, reigning.number)
     if last is not None:
         reason = f"Nothing changed since iteration {last.iteration}."
         return replace(outcome, verdict=Verdict("reject", reason, (), spec.gate.alpha))
-    record = project.registry.read_record(reigning)
-    champion = Contender(record.recipe, record.candidate, given=record.given)
+    champion = Contender(record.recipe, record.candidate, given=record.given, snapshot=record.snapshot)
     new_data = snapshot.digest != record.snapshot.digest
     learn_only = diary.trigger == "drift" and new_data  # drift wants an answer soon: learn, do not search
     levers = () if learn_only else spec.levers
-    best, trials = climb(project, champion, snapshot, levers, new_data)
+    best, trials = climb(project, champion, snapshot, levers, new_data, texts)
     diary.log_trials(trials)
     outcome = replace(outcome, trials=tuple(trials), changed=best.levers, unpaid=unpaid(project, levers, trials))
     if best.candidate.digest == champion.candidate.digest:
@@ -129,7 +131,11 @@ def suspects(project: Project, snapshot: Snapshot) -> SuspectTable | None:
 
 def first(project: Project, diary: Diary, outcome: Outcome) -> Outcome:
     """Return the outcome of the first turn: the spec's recipe becomes baseline and champion."""
-    contender = Contender(project.spec.recipe, build(stages, project.store, project.spec.recipe, outcome.snapshot))
+    recipe, snapshot = project.spec.recipe, outcome.snapshot
+    given = Given(unlabelled=gather_texts(stages, project, snapshot, recipe))
+    with purpose(BASELINE):
+        candidate = build(stages, project.store, recipe, snapshot, given)
+    contender = Contender(recipe, candidate, given=given, snapshot=snapshot)
     [card] = measure(stages, project, [contender.candidate], outcome.snapshot, "golden", project.spec.benchmark)
     verdict = Verdict(
         "promote", "The first model: there is nothing to compare it with yet.", (), project.spec.gate.alpha

@@ -108,8 +108,8 @@ def _descend(owners: list[Any], step: Any) -> tuple[list[Any], bool]:
         if is_dataclass(owner) and step in {known.name for known in fields(owner)}:
             hint = get_type_hints(typing.cast(type, owner), include_extras=True)[step]
             return _alternatives(hint), True
-    tagged = [owner for owner in owners if is_dataclass(owner) and getattr(owner, "kind", None) == step]
-    return (tagged, False) if tagged else (owners, True)
+    tagged = [owner for owner in owners if step in (getattr(owner, "kind", None), getattr(owner, "__name__", None))]
+    return (tagged, False) if tagged else (owners, "[" not in str(step))  # `tuple[int, ...]` is Pydantic's own step
 
 
 def _alternatives(hint: Any) -> list[Any]:

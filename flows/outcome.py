@@ -23,6 +23,7 @@ from tasks.records import (
     Scorecard,
     Snapshot,
     StepReport,
+    Table,
     Verdict,
     from_json,
     to_json,
@@ -47,6 +48,7 @@ class Contender:
     claims: tuple[Claim, ...] = ()
     levers: tuple[str, ...] = ()
     given: Given = field(default_factory=Given)
+    snapshot: Snapshot | None = None  # that it was built on; None: the present one
 
 
 @dataclass(frozen=True)
@@ -79,14 +81,18 @@ class Outcome:
     report_uri: str = ""
 
 
-def inputs_digest(project: Project, snapshot: Snapshot) -> str:
-    """Return the SHA-256 of the snapshot, the stages' code, and what the spec says about making and judging models."""
+def inputs_digest(project: Project, snapshot: Snapshot, unlabelled: Table | None = None) -> str:
+    """Return the SHA-256 of the snapshot, the stages' code, and what the spec says about making and judging models.
+
+    Texts without labels count where some training asks for them.
+    """
     spec = project.spec
     parts = [asdict(part) for part in (spec.recipe, spec.gate, spec.benchmark, spec.quality, spec.budget)] + [
         asdict(lever) for lever in spec.levers
     ]
+    texts = [unlabelled.digest] if unlabelled else []
     return hashlib.sha256(
-        json.dumps([snapshot.digest, [code_digest(stage) for stage in CODE], parts], sort_keys=True).encode()
+        json.dumps([snapshot.digest, [code_digest(stage) for stage in CODE], parts, *texts], sort_keys=True).encode()
     ).hexdigest()
 
 

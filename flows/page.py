@@ -30,7 +30,7 @@ from flows.reports import (
 )
 from tasks.data.cleaning.scrub import scrub_text
 from tasks.data.rows import shorten
-from tasks.levers import CLAIMS, gain_per_minute
+from tasks.levers import gain_per_minute
 from tasks.records import Interval, StepReport
 
 EXAMPLES = 10  # of what a cleaning step did
@@ -139,7 +139,7 @@ def lever_rows(effects: Sequence[Effect], rested: Mapping[str, str]) -> list[Lev
 
 def _lever_row(trials: Sequence[Effect], rested: str) -> LeverRow:
     last = trials[-1]
-    gain, unit = gain_per_minute(tries_of(trials)), " log time" if "cost" in CLAIMS[last.stage] else " points"
+    gain, unit = gain_per_minute(tries_of(trials)), " log time" if "cost" in last.claims else " points"
     shown = 100 * gain if unit == " points" else gain
     return LeverRow(
         last.lever, last.stage, len(trials), sum(trial.kept for trial in trials),

@@ -8,19 +8,16 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from flows.models import place_models
 from flows.spec import DEFAULT_FILE, Spec, read_spec
-from tasks.data.named_models import model_fields
 from tasks.errors import RatchetError, StorageError
 from tasks.registry import Registry
-from tasks.specs import Lever, Recipe
 from tasks.store import Store, available_bytes
-from tasks.train.bases import Base, FromConfig, Pretrained
-from tasks.train.space import BASE, Search
 
 if TYPE_CHECKING:
     from feedback.store import Store as Database
@@ -127,7 +124,7 @@ def open_project(spec_path: str | Path = DEFAULT_FILE) -> Project:
     path = Path(spec_path).expanduser().resolve()
     if path.is_dir():
         path = path / DEFAULT_FILE
-    project = Project(_with_models_from(path.parent, read_spec(path)), path)
+    project = Project(place_models(path.parent, read_spec(path)), path)
     try:
         for name in ("store", "reports", "iterations", "prefect"):
             (project.state / name).mkdir(parents=True, exist_ok=True)
@@ -137,40 +134,6 @@ def open_project(spec_path: str | Path = DEFAULT_FILE) -> Project:
         ) from error
     set_environment(project.state)
     return project
-
-
-def _with_models_from(root: Path, spec: Spec) -> Spec:
-    """Return the spec with models that are folders beside it as absolute paths: relative paths start at the spec."""
-
-    def place(name: str) -> str:
-        return str(root / name) if (root / name).is_dir() else name
-
-    def place_base(base: Base) -> Base:
-        if isinstance(base, Pretrained):
-            return replace(base, name=place(base.name))
-        return replace(base, tokenizer=place(base.tokenizer)) if isinstance(base, FromConfig) else place(base)
-
-    def move(methods: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
-        if methods is None:
-            return None
-        fields = [{field: place(getattr(method, field)) for field in model_fields(method)} for method in methods]
-        return tuple(replace(method, **places) for method, places in zip(methods, fields, strict=True))
-
-    def moved(part: Recipe | Lever) -> dict[str, Any]:
-        return {"clean": move(part.clean), "augment": move(part.augment)}
-
-    def move_space(search: Search | None) -> Search | None:
-        if search is None or BASE not in search.space:
-            return search
-        bases = search.space[BASE]
-        assert isinstance(bases, tuple)  # a range of bases is refused at the door
-        return replace(search, space={**search.space, BASE: tuple(place_base(base) for base in bases)})
-
-    def moved_lever(lever: Lever) -> Lever:
-        return replace(lever, search=move_space(lever.search), **moved(lever))
-
-    recipe = replace(spec.recipe, base=place_base(spec.recipe.base), **moved(spec.recipe))
-    return replace(spec, recipe=recipe, levers=tuple(moved_lever(lever) for lever in spec.levers))
 
 
 def set_environment(state: Path) -> None:

@@ -47,18 +47,28 @@ def difference(before: Recipe, after: Recipe) -> list[tuple[str, str, str]]:
 
 
 def _shown(value: Any) -> str:
-    """Return a parameter as a person writes it: `normalise, near_duplicates (threshold 0.9)`."""
+    """Return a parameter as a person reads it: `normalise, near_duplicates (threshold 0.9)`, `minilm (layers 0 2)`."""
     try:
-        steps = json.loads(value) if isinstance(value, str) else value
+        found = json.loads(value) if isinstance(value, str) else value
     except json.JSONDecodeError:
         return str(value)
-    if not isinstance(steps, list):
+    if isinstance(found, dict):
+        return _step(found)
+    if not isinstance(found, list):
         return str(value)
-    return ", ".join(_step(step) for step in steps) or "none"
+    return ", ".join(_step(step) for step in found) or "none"
 
 
 def _step(step: Any) -> str:
+    """Return a step, a method or a base: what it is called, and its settings."""
     if not isinstance(step, dict):
         return str(step)
-    settings = ", ".join(f"{name} {value}" for name, value in step.items() if name != "kind" and value is not None)
-    return str(step.get("kind", "")) + (f" ({settings})" if settings else "")
+    title = next((name for name in ("kind", "name", "family") if name in step), "")
+    settings = ", ".join(
+        f"{name} {_setting(value)}" for name, value in step.items() if name != title and value not in (None, (), [])
+    )
+    return str(step.get(title, "")) + (f" ({settings})" if settings else "")
+
+
+def _setting(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -1,49 +1,15 @@
-"""Drawing answers on the terminal with Rich: tables, progress bars, one closing table. Computes nothing."""
+"""Drawing answers on the terminal with Rich: tables, one closing table. Computes nothing."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
-
-from tasks.progress import progress_to
 
 if TYPE_CHECKING:
     from flows.outcome import Outcome
 
 console = Console()
-
-
-@contextmanager
-def progress_bars(hidden: bool) -> Iterator[Callable[[str], None]]:
-    """Show a bar per stage while the block runs; yields a function that prints a headline above them."""
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description:<24}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=hidden) as progress:
-        known: dict[str, TaskID] = {}
-        progress.add_task("iteration", total=None)
-
-        def listen(what: str, done: int, total: int) -> None:
-            if what not in known:
-                known[what] = progress.add_task(what)
-            progress.update(known[what], completed=done, total=total)
-            if done >= total:
-                progress.remove_task(known.pop(what))
-
-        def tell(headline: str) -> None:
-            if not hidden:
-                progress.console.print(headline)
-
-        with progress_to(listen):
-            yield tell
 
 
 def show_outcome(outcome_json: str) -> None:

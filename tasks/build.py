@@ -7,7 +7,6 @@ Knows neither Prefect nor MLflow, and measures nothing: that is in `tasks.measur
 import logging
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,8 +19,9 @@ from tasks.data.golden import Sealed
 from tasks.data.named_models import model_fields
 from tasks.data.rows import values
 from tasks.data.snapshot import read_table, write_table
+from tasks.errors import ModelError
 from tasks.measure.quality.scores import read_split
-from tasks.progress import Stopped
+from tasks.progress import Stopped, training
 from tasks.records import Candidate, Given, Guides, Snapshot, Table
 from tasks.specs import (
     EVALUATION,
@@ -35,7 +35,7 @@ from tasks.store import Store, cache_key
 from tasks.train.bases import Base, base_identity
 from tasks.train.finetune import finetune
 from tasks.train.lesson import Lesson
-from tasks.train.methods import FineTune, teacher_methods
+from tasks.train.methods import FineTune, reads_unlabelled, teacher_methods
 
 log = logging.getLogger(__name__)
 
@@ -139,12 +139,13 @@ def fit(
     Raises:
         ModelError: the base does not load, or training diverged.
     """
-    key = cache_key("fit", rows, snapshot, base_identity(base), method, guides)
+    key = cache_key("fit", rows, snapshot, base_identity(base), method, student_identity(method), guides)
     work = store.folder("checkpoints", key)
 
     def make(folder: Path) -> Candidate:
         try:
-            made = finetune(base, method, _lesson(store, rows, snapshot, guides, work), folder / "model")
+            with training():
+                made = finetune(base, method, _lesson(store, rows, snapshot, guides, work), folder / "model")
         except Stopped:
             shutil.rmtree(work, ignore_errors=True)
             raise
@@ -152,6 +153,12 @@ def fit(
         return made
 
     return store.build("fit", key, Candidate, make)
+
+
+def student_identity(method: Any) -> str:
+    """Return what stands in a key for the base that a student starts from: the content of a local folder; else ""."""
+    distil = getattr(method, "distil", None)
+    return "" if distil is None or isinstance(distil.student, tuple) else base_identity(distil.student)
 
 
 def _lesson(store: Store, rows: Table, snapshot: Snapshot, guides: Guides, work: Path) -> Lesson:
@@ -205,14 +212,32 @@ def build(stages: Stages, store: Store, recipe: Recipe, snapshot: Snapshot, give
 def fitted(
     stages: Stages, store: Store, recipe: Recipe, snapshot: Snapshot, given: Given = _NOTHING_GIVEN
 ) -> Candidate:
-    """Return the torch model that the recipe makes of the snapshot, before any compression."""
+    """Return the torch model that the recipe makes of the snapshot, before any compression.
+
+    Raises:
+        ModelError: its teacher is the champion, and there is none yet.
+    """
     rows, method = training_rows(stages, store, recipe, snapshot, given), recipe.train
-    guides = Guides(given.parent if method.start == "champion" else None, (), given.unlabelled)
-    teachers = [stages.fit(store, rows, snapshot, recipe.base, each, guides) for each in teacher_methods(method)]
-    if method.distil and method.distil.teacher == "champion" and given.parent:
-        teachers = [given.parent]
-    made: Candidate = stages.fit(store, rows, snapshot, recipe.base, method, replace(guides, teachers=tuple(teachers)))
-    return made
+
+    def fit_by(way: FineTune, teachers: Sequence[Candidate] = ()) -> Candidate:
+        guides = guides_for(way, given, teachers)
+        made: Candidate = stages.fit(store, rows, snapshot, recipe.base, way, guides)
+        return made
+
+    if method.distil and method.distil.teacher == "champion":
+        if given.parent is None:
+            raise ModelError(
+                "train.distil.teacher: there is no champion yet to learn from; let the first recipe's teacher be "
+                "`recipe`, and distil from the champion in a lever"
+            )
+        return fit_by(method, [given.parent])
+    return fit_by(method, [fit_by(way) for way in teacher_methods(method)])
+
+
+def guides_for(method: FineTune, given: Given, teachers: Sequence[Candidate] = ()) -> Guides:
+    """Return what of the given a method learns from, so that nothing else is in its fit's key."""
+    parent = given.parent if method.start == "champion" else None
+    return Guides(parent, tuple(teachers), given.unlabelled if reads_unlabelled(method) else None)
 
 
 def training_rows(

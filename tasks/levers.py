@@ -64,9 +64,22 @@ def stage_of(lever: Lever) -> str:
 
 
 def pull(lever: Lever, recipe: Recipe) -> Recipe:
-    """Return the recipe with the lever's stage replaced; an equal recipe means that the lever changes nothing."""
+    """Return the recipe with the lever's stage replaced; an equal recipe means that the lever changes nothing.
+
+    Another base cannot start from the champion's weights: training then starts from the base.
+    """
     stage = stage_of(lever)
-    return replace(recipe, **{stage: getattr(lever, stage)})
+    pulled = replace(recipe, **{stage: getattr(lever, stage)})
+    return replace(pulled, train=replace(pulled.train, start="base")) if stage == "base" else pulled
+
+
+def claims_of(lever: Lever) -> tuple[Claim, ...]:
+    """Return what the lever claims to improve: what it says, cost for a distillation into a student, or its stage's."""
+    if lever.claim is not None:
+        return (lever.claim,)
+    if lever.train is not None and lever.train.distil is not None and lever.train.distil.student:
+        return ("cost",)
+    return CLAIMS[stage_of(lever)]
 
 
 def pull_found(found: SearchReport, recipe: Recipe) -> Recipe:

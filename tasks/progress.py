@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 
 Listener = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
@@ -67,6 +67,40 @@ def epochs_to(listener: EpochListener) -> Iterator[None]:
         yield
     finally:
         _epoch_listener.reset(token)
+
+
+Opener = Callable[[str], AbstractContextManager[None]]  # what a training is for -> what lasts as long as it
+
+_opener: ContextVar[Opener | None] = ContextVar("training_opener", default=None)
+_purpose: ContextVar[str] = ContextVar("training_purpose", default="")
+
+
+@contextmanager
+def trainings_to(opener: Opener) -> Iterator[None]:
+    """Open what the opener gives around each training of the block that really runs."""
+    token = _opener.set(opener)
+    try:
+        yield
+    finally:
+        _opener.reset(token)
+
+
+@contextmanager
+def purpose(what: str) -> Iterator[None]:
+    """Say what the trainings of the block are for: the lever that is tried, the baseline."""
+    token = _purpose.set(what)
+    try:
+        yield
+    finally:
+        _purpose.reset(token)
+
+
+@contextmanager
+def training() -> Iterator[None]:
+    """Mark the block as one training: whoever asked for trainings has something open around it."""
+    opener = _opener.get()
+    with nullcontext() if opener is None else opener(_purpose.get()):
+        yield
 
 
 _seconds: ContextVar[dict[str, float] | None] = ContextVar("stage_seconds", default=None)

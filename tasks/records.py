@@ -266,6 +266,7 @@ class LeverTrial:
     size_ratio: float | None = None  # of the artifact, to the best one before
     seconds: float | None = None  # that building, measuring and judging it took
     changes: tuple[str, ...] = ()  # what it changed about the recipe, field by field
+    claims: tuple[Literal["quality", "cost"], ...] = ()  # what it was judged for; empty: what its stage claims
     search: SearchReport | None = None  # of a search: what it tried before
 
 

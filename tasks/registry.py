@@ -1,7 +1,6 @@
-"""The MLflow side of Ratchet: runs, versions, aliases and review tags. The only module that knows MLflow.
+"""The MLflow side of Ratchet: runs, versions, aliases, review tags. Only it and `tasks.live_runs` know MLflow.
 
-Deciding who is promoted, and the ledger that remembers it, are not here. Every function raises `RegistryError` where
-MLflow cannot be reached or refuses.
+Decides on no promotion and keeps no ledger. Raises `RegistryError` where MLflow cannot be reached or refuses.
 """
 
 import json
@@ -73,7 +72,7 @@ class Registry:
         _configure()
         import mlflow
 
-        with _reaching(self.tracking_uri):
+        with reaching(self.tracking_uri):
             mlflow.set_tracking_uri(self.tracking_uri)
             mlflow.set_registry_uri(self.tracking_uri)
             return mlflow.MlflowClient(self.tracking_uri, self.tracking_uri)
@@ -82,19 +81,19 @@ class Registry:
 
     def start_run(self, name: str, parent: str = "", tags: Mapping[str, str] | None = None) -> str:
         """Return the id of a new run in the project's experiment, nested under `parent` where one is given."""
-        with _reaching(self.tracking_uri):
+        with reaching(self.tracking_uri):
             all_tags = {"mlflow.runName": name, **({"mlflow.parentRunId": parent} if parent else {}), **(tags or {})}
             run = self.client.create_run(self._experiment(), tags=all_tags)
             return str(run.info.run_id)
 
     def finish_run(self, run_id: str, status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED") -> None:
         """Close a run."""
-        with _reaching(self.tracking_uri):
+        with reaching(self.tracking_uri):
             self.client.set_terminated(run_id, status)
 
     def close_abandoned(self) -> None:
         """Mark this project's runs that still run as killed: the caller holds the lock, so their process is gone."""
-        with _reaching(self.tracking_uri):
+        with reaching(self.tracking_uri):
             for run in self.client.search_runs([self._experiment()], "attributes.status = 'RUNNING'"):
                 self.client.set_terminated(run.info.run_id, "KILLED")
 
@@ -112,7 +111,7 @@ class Registry:
 
         fields = [Param(name, str(value)[:6000]) for name, value in (params or {}).items()]
         numbers = [Metric(name, float(value), 0, 0) for name, value in (metrics or {}).items()]
-        with _reaching(self.tracking_uri):
+        with reaching(self.tracking_uri):
             self.client.log_batch(run_id, params=fields)
             for start in range(0, len(numbers), BATCH):
                 self.client.log_batch(run_id, metrics=numbers[start : start + BATCH])
@@ -132,7 +131,7 @@ class Registry:
             source=json.dumps({"uri": snapshot.uri}),
             profile=json.dumps({"rows": snapshot.rows, "labels": len(snapshot.labels)}),
         )
-        with _reaching(self.tracking_uri):
+        with reaching(self.tracking_uri):
             self.client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "iteration")])])
 
     def _experiment(self) -> str:
@@ -154,7 +153,7 @@ class Registry:
         """
         import mlflow
 
-        with _reaching(self.tracking_uri), mlflow.start_run(run_id=run_id):
+        with reaching(self.tracking_uri), mlflow.start_run(run_id=run_id):
             self.client.log_text(run_id, to_json(record), RECORD_FILE)
             with tempfile.TemporaryDirectory() as folder:
                 rows = write_reference(Path(record.card.quality.scores_uri), Path(folder))
@@ -201,13 +200,13 @@ class Registry:
 
     def versions(self) -> list[Version]:
         """Return all versions, oldest first."""
-        with _reaching(self.tracking_uri):
+        with reaching(self.tracking_uri):
             found = self.client.search_model_versions(f"name = '{self.name}'")
         return sorted((_version(version) for version in found), key=lambda version: int(version.number))
 
     def read_record(self, version: Version) -> VersionRecord:
         """Return what was registered with a version, its artifact fetched where it is not on this machine any more."""
-        with _reaching(self.tracking_uri), tempfile.TemporaryDirectory() as folder:
+        with reaching(self.tracking_uri), tempfile.TemporaryDirectory() as folder:
             path = self.client.download_artifacts(version.run_id, RECORD_FILE, folder)
             record = from_json(VersionRecord, Path(path).read_text("utf-8"))
         if (Path(record.candidate.uri) / MANIFEST).is_file():
@@ -216,14 +215,14 @@ class Registry:
 
     def read_reference(self, version: Version, folder: Path) -> Path:
         """Return the version's golden texts, outputs and confidences as a Parquet file, fetched into the folder."""
-        with _reaching(self.tracking_uri):
+        with reaching(self.tracking_uri):
             fetched = Path(self.client.download_artifacts(version.run_id, REFERENCE_FOLDER, str(folder)))
         return next(fetched.glob("*.parquet"))
 
     def _fetch(self, version: Version, candidate: Candidate) -> str:
         target = Path(candidate.uri)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _reaching(self.tracking_uri), tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        with reaching(self.tracking_uri), tempfile.TemporaryDirectory(dir=target.parent) as folder:
             if candidate.runtime == "torch":
                 found = Path(self.client.download_artifacts(version.run_id, "candidate", folder))
             else:
@@ -238,22 +237,22 @@ class Registry:
 
     def set_alias(self, alias: str, number: str) -> None:
         """Point an alias at a version: one write, so a reader sees the old version or the new one."""
-        with _reaching(self.tracking_uri):
+        with reaching(self.tracking_uri):
             self.client.set_registered_model_alias(self.name, alias, number)
 
     def drop_alias(self, alias: str) -> None:
         """Remove an alias where it is set."""
-        with _reaching(self.tracking_uri):
+        with reaching(self.tracking_uri):
             if alias in self.aliases():
                 self.client.delete_registered_model_alias(self.name, alias)
 
     def set_tag(self, number: str, key: str, value: str) -> None:
         """Set a tag of a version."""
-        with _reaching(self.tracking_uri):
+        with reaching(self.tracking_uri):
             self.client.set_model_version_tag(self.name, number, key, value)
 
     def _model(self) -> Any:
-        with _reaching(self.tracking_uri):
+        with reaching(self.tracking_uri):
             found = self.client.search_registered_models(f"name = '{self.name}'")
         return found[0] if found else None
 
@@ -285,7 +284,8 @@ def _configure() -> None:
 
 
 @contextmanager
-def _reaching(uri: str) -> Iterator[None]:
+def reaching(uri: str) -> Iterator[None]:
+    """Turn what MLflow raises in the block into a `RegistryError` that names the URI."""
     from mlflow.exceptions import MlflowException
     from requests.exceptions import RequestException
     from sqlalchemy.exc import SQLAlchemyError

@@ -164,6 +164,8 @@ class DataSpec:
     leakage: Literal["refuse", "drop"] = "refuse"
     checks: ValidateSpec = field(default_factory=ValidateSpec)
     feedback: FeedbackSplit = field(default_factory=FeedbackSplit)
+    unlabelled: Source | None = None  # further texts without labels, in its column `text`, where training reads such
+    production_texts: Annotated[int, Field(ge=0)] = 100_000  # of the newest predictions, read without their answers
 
     @field_validator("split")
     @classmethod
@@ -205,6 +207,7 @@ class Lever:
     train: FineTune | None = None
     search: Search | None = None
     compress: CompressPasses | None = None
+    claim: Literal["quality", "cost"] | None = None  # what it must improve; None: what its stage usually claims
 
 
 def _check_minutes(minutes: Any) -> Any:

@@ -36,6 +36,8 @@ def _identity(name: str, value: Any) -> Any:
         return [value, build.named_models(value)]
     if name == "step":
         return [value, build.named_models([value])]
+    if name == "method":
+        return [value, build.student_identity(value)]
     if name == "teacher":
         return value or ""  # the empty value where there is none
     return base_identity(value) if name == "base" else value
@@ -67,6 +69,7 @@ collect = task(name="collect", retries=2, retry_delay_seconds=5, retry_condition
     collecting.collect
 )
 collect_feedback = task(name="harvest")(collecting.collect_feedback)
+collect_texts = task(name="unlabelled")(collecting.collect_texts)
 snapshot = _cached("snapshot")(build.snapshot)
 check = _cached("check")(guard.check)
 check_feedback = _cached("check_feedback")(guard.check_feedback)

@@ -1,8 +1,10 @@
 """The ONNX export pass: a torch artifact becomes one that ONNX Runtime serves, checked against the original."""
 
+import logging
 import shutil
+import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic.dataclasses import dataclass
@@ -12,6 +14,9 @@ from tasks.artifacts import onnx_manifest, open_artifact, seal_onnx
 from tasks.errors import ModelError
 from tasks.measure.runtime import load
 from tasks.records import Candidate
+
+if TYPE_CHECKING:
+    from tasks.train.model import EncoderClassifier
 
 PARITY_TEXTS = ["a", "two words", "A longer sentence, with punctuation; it has twelve words in all.", "a " * 100]
 PARITY_TOLERANCE = 1e-3
@@ -46,31 +51,37 @@ def export_onnx(source: Candidate, folder: Path) -> Candidate:
 
 
 def _export(origin: Path, manifest: dict[str, Any], target: Path) -> None:
-    import logging
-    import warnings
+    from torch.onnx.errors import OnnxExporterError
 
-    import torch
-    from torch.export import Dim
-
+    from tasks.train.families import ENCODER_HALVES
     from tasks.train.model import load_artifact
 
-    names: list[str] = manifest["inputs"]
-    example = {name: torch.ones(2, 8, dtype=torch.int64) for name in names}
-    axes = {name: {0: Dim.DYNAMIC, 1: Dim.DYNAMIC} for name in names}
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    logging.getLogger("onnxscript").setLevel(logging.ERROR)
+    model = load_artifact(origin, manifest)
+    if model.config.model_type in ENCODER_HALVES:
+        model.encoder.set_attn_implementation("eager")  # the fused form with T5's position bias does not export
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the exporter warns of its own internals
-            torch.onnx.export(
-                load_artifact(origin, manifest), (), str(target), kwargs=example, dynamo=True, verbose=False,
-                dynamic_shapes=axes, input_names=names, output_names=["logits"], external_data=False,
-            )  # fmt: skip
-    except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
-        first_line = str(error).strip().splitlines()[0]
+        _write(model, manifest["inputs"], target)
+    except (OnnxExporterError, RuntimeError, ValueError) as error:
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
             f"compress: this model does not export to ONNX ({first_line}); drop the pass `onnx`"
         ) from error
+
+
+def _write(model: "EncoderClassifier", names: list[str], target: Path) -> None:
+    import torch
+    from torch.export import Dim
+
+    example = {name: torch.ones(2, 8, dtype=torch.int64) for name in names}
+    axes = {name: {0: Dim.DYNAMIC, 1: Dim.DYNAMIC} for name in names}
+    for name in ("torch.onnx", "onnxscript", "torch.fx"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns of its own internals
+        torch.onnx.export(
+            model, (), str(target), kwargs=example, dynamo=True, verbose=False, dynamic_shapes=axes, input_names=names,
+            output_names=["logits"], external_data=False,
+        )  # fmt: skip
 
 
 def _largest_difference(source: Predictor, exported: Predictor) -> float:

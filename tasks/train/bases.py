@@ -5,9 +5,9 @@ import json
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 from pydantic.dataclasses import dataclass
 
 from serving.predictors import file_sha256
@@ -22,7 +22,7 @@ class Pretrained:
 
     name: Annotated[str, Field(min_length=1)]  # 'minilm', a folder or a hub id
     layers: tuple[Annotated[int, Field(ge=0)], ...] = ()  # which layers stay, from 0 on, in this order; empty: all
-    window: Annotated[int, Field(ge=2)] | None = None  # tokens that a token attends to; None: as the base has it
+    window: Annotated[int, Field(ge=2)] | None = None  # tokens that a token attends to, where layers slide; None: as is
 
 
 @dataclass(frozen=True, config={"extra": "forbid"})
@@ -36,10 +36,24 @@ class FromConfig:
     heads: Annotated[int, Field(ge=1)] = 2
     intermediate_size: Annotated[int, Field(ge=8)] = 512
     max_length: Annotated[int, Field(ge=4)] = 512  # tokens that it takes at most
-    window: Annotated[int, Field(ge=2)] | None = None  # tokens that a token attends to; None: all
+    window: Annotated[int, Field(ge=2)] | None = None  # tokens that a token attends to, in every layer; None: all
 
 
-Base = str | Pretrained | FromConfig
+def _form(value: Any) -> str:
+    """Return which form of a base a value has, by its keys: an error then speaks of one form only."""
+    if isinstance(value, Pretrained | FromConfig):
+        return type(value).__name__
+    if isinstance(value, dict):
+        return "FromConfig" if "family" in value else "Pretrained"
+    return "str"
+
+
+Base = Annotated[
+    Annotated[str, Field(min_length=1), Tag("str")]
+    | Annotated[Pretrained, Tag("Pretrained")]
+    | Annotated[FromConfig, Tag("FromConfig")],
+    Discriminator(_form),
+]
 
 
 def resolve_base(base: str) -> str:

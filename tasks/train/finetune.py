@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tasks.records import Candidate
 from tasks.train.bases import Base
+from tasks.train.job import is_worker
 from tasks.train.lesson import Lesson
 from tasks.train.methods import FineTune
 
@@ -23,18 +24,28 @@ def finetune(base: Base, method: FineTune, lesson: Lesson, folder: Path) -> Cand
     """Return the fine-tuned model as a torch artifact in `folder`.
 
     Raises:
-        ModelError: the base cannot be loaded, or the loss is not a finite number.
+        ModelError: the base cannot be loaded, the champion does not fit it, a teacher has other labels, or the loss is
+            not a finite number.
     """
+    if method.distributed and method.distributed.processes > 1 and not is_worker():
+        from tasks.train.distributed import finetune_in_processes
+
+        return finetune_in_processes(base, method, lesson, folder)
     from transformers import set_seed
 
-    from tasks.train.loading import load_base, longest_input
+    from tasks.train.distil import with_answers
+    from tasks.train.loading import longest_input
     from tasks.train.model import save_artifact
     from tasks.train.objectives import make_objective
+    from tasks.train.parameters import merge, prepare
+    from tasks.train.pretraining import pretrain
+    from tasks.train.processes import NOT_WRITTEN, gather, is_main, shell_of
+    from tasks.train.start import open_start
     from tasks.train.tokens import encode
     from tasks.train.trainer import train
 
     set_seed(method.seed)
-    model, tokenizer = load_base(base, len(lesson.labels), method.pooling, method.dropout)
+    model, tokenizer = open_start(base, method, lesson)
     method = replace(method, max_length=min(method.max_length, longest_input(model, tokenizer)))
     index = {label: number for number, label in enumerate(lesson.labels)}
     log.info("fit %s: %d train rows, %d valid rows, %d labels", base, len(lesson.train), len(lesson.valid), len(index))
@@ -44,11 +55,22 @@ def finetune(base: Base, method: FineTune, lesson: Lesson, folder: Path) -> Cand
                labels=[index[label] for _, label in part])
         for part in (lesson.train, lesson.valid)
     )  # fmt: skip
-    notes = train(model, tokenizer, make_objective(method), method, rows, valid, lesson.work, lesson.row_name)
+    notes = pretrain(model, tokenizer, base, method, lesson, rows)
+    if method.distil is not None:
+        rows = with_answers(method, lesson, tokenizer)
+    targets = [index[label] for _, label in lesson.train]
+    objective = make_objective(method, targets, len(index), tokenizer.model_input_names)
+    learner, train_rows, valid_rows = prepare(model, tokenizer, method.tune, rows, valid)
+    shell = shell_of(model)
+    notes |= train(learner, tokenizer, objective, method, train_rows, valid_rows, lesson.work, lesson.row_name)
     notes = {name: value for name, value in notes.items() if math.isfinite(value)}
     log.info("fit done: %s", notes)
+    model = gather(model, shell)
+    merge(model)
+    if not is_main():
+        return NOT_WRITTEN
     return save_artifact(folder, model, tokenizer, labels=list(lesson.labels), max_length=method.max_length,
-                         pooling=method.pooling, notes=notes, seed=method.seed, versions=_versions(method))  # fmt: skip
+                         pooling=model.pooling, notes=notes, seed=method.seed, versions=_versions(method))  # fmt: skip
 
 
 def _say_absent(lesson: Lesson) -> None:

@@ -14,7 +14,9 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from tasks.train.average import Average
 from tasks.train.checkpoints import AVERAGE
 from tasks.train.memory import fewer_texts, out_of_memory
+from tasks.train.methods import FineTune
 from tasks.train.objectives import Objective
+from tasks.train.parameters import parameter_groups
 from tasks.train.sampler import LengthGrouped, longest_first
 from tasks.train.tokens import Rows, token_counts
 from tasks.train.watchers import LossWatch
@@ -43,15 +45,32 @@ class Numbered(torch.utils.data.Dataset[dict[str, Any]]):
 
 
 class ObjectiveTrainer(Trainer):  # type: ignore[misc]
-    """The `Trainer` with what it lets be overridden: the loss, the order of rows, and what a checkpoint holds."""
+    """The `Trainer` with what it lets be overridden: loss, rates, the order of rows, and what a checkpoint holds."""
+
+    optimizer: Any
 
     def __init__(
-        self, objective: Objective, order: LengthGrouped, watch: LossWatch, average: Average | None, **options: Any
+        self,
+        objective: Objective,
+        method: FineTune,
+        order: LengthGrouped,
+        watch: LossWatch,
+        average: Average | None,
+        **options: Any,
     ) -> None:
         super().__init__(compute_metrics=share_right, preprocess_logits_for_metrics=most_probable, **options)
         self.model_accepts_loss_kwargs = False  # the objective gives the mean over the rows it is called with
+        self._method = method
         self._objective, self._order, self._watch, self._average = objective, order, watch, average
         self._step_rows = 0
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        if self.optimizer is None:
+            model = self.model if model is None else model
+            kind, options = self.get_optimizer_cls_and_kwargs(self.args, model)
+            decayed = frozenset(self.get_decay_parameter_names(model))
+            self.optimizer = kind(parameter_groups(model, self._method, decayed), **options)
+        return self.optimizer
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None

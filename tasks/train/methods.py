@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from tasks.train.bases import Base
@@ -17,12 +17,12 @@ class Full:
     """Every weight learns; with `layer_decay` below 1 each layer learns slower than the one above it."""
 
     kind: Literal["full"] = "full"
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # learning rate of a layer to that of the layer above
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # rate of a layer to that above; the top one's is the head's
 
 
 @dataclass(frozen=True, config={"extra": "forbid"})
 class Frozen:
-    """Only the head learns."""
+    """Only the head learns, over vectors that the encoder makes once."""
 
     kind: Literal["frozen"] = "frozen"
 
@@ -75,6 +75,8 @@ class Contrastive:
     epochs: Annotated[int, Field(ge=1, le=100)] = 1
     learning_rate: Rate = 5e-5
     batch_size: Annotated[int, Field(ge=2, le=4096)] = 32  # pairs
+    loss: Literal["cosine", "supcon"] = "cosine"  # supcon: every pair in a batch counts (Khosla et al. 2020)
+    temperature: Annotated[float, Field(gt=0, le=10)] = 0.1  # of supcon
 
 
 @dataclass(frozen=True, config={"extra": "forbid"})
@@ -97,9 +99,8 @@ class Distributed:
 
     processes: Annotated[int, Field(ge=1, le=4096)] = 2  # in all
     strategy: Literal["ddp", "fsdp"] = "ddp"
-    machines: Annotated[int, Field(ge=1)] = 1
-    machine_rank: Annotated[int, Field(ge=0)] = 0
-    main_address: str = ""  # host:port of the first machine; empty where there is one only
+    machines: Annotated[int, Field(ge=1)] = 1  # with as many processes each; the others join by `ratchet join`
+    main_address: str = ""  # host:port of this, the first machine, as the others reach it; empty where it is alone
 
 
 @dataclass(frozen=True, config={"extra": "forbid"})
@@ -133,6 +134,22 @@ class FineTune:
     distributed: Distributed | None = None
     seed: int = 13
 
+    @model_validator(mode="after")
+    def _check_together(self) -> "FineTune":
+        if isinstance(self.tune, Frozen) and self.r_drop and not self.dropout:
+            raise ValueError("with `tune: frozen` only the dropout before the head differs between the two passes of "
+                             "`r_drop`, and `dropout` is 0; raise it, or leave r_drop out")  # fmt: skip
+        if isinstance(self.tune, Frozen) and self.checkpointing:
+            raise ValueError(
+                "with `tune: frozen` no activations are kept that `checkpointing` could spare; leave it out"
+            )
+        if isinstance(self.tune, Gradual) and self.distributed and self.distributed.strategy == "fsdp":
+            raise ValueError("`tune: gradual` changes what learns while it trains, and fsdp's shards do not follow; "
+                             "set distributed.strategy: ddp")  # fmt: skip
+        if self.start == "champion" and self.distil and self.distil.student != ():
+            raise ValueError("`start: champion` and `distil.student` both say where training starts; leave one out")
+        return self
+
 
 def teacher_methods(method: FineTune) -> list[FineTune]:
     """Return how the teachers are trained that the method itself makes: one for each seed, or none."""
@@ -140,3 +157,13 @@ def teacher_methods(method: FineTune) -> list[FineTune]:
     if distil is None or distil.teacher != "recipe":
         return []
     return [replace(method, distil=None, seed=seed) for seed in distil.seeds]
+
+
+def reads_unlabelled(method: FineTune) -> bool:
+    """Return whether the method learns from texts without labels, where there are some."""
+    return method.adapt is not None or (method.distil is not None and method.distil.unlabelled)
+
+
+def learns_from_champion(method: FineTune) -> bool:
+    """Return whether the method starts from the champion's model or learns its answers."""
+    return method.start == "champion" or (method.distil is not None and method.distil.teacher == "champion")

@@ -1,19 +1,22 @@
 """The PyTorch classifier: an encoder, pooling and a linear head; loading, saving and predicting. Trains nothing."""
 
-import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from serving.predictors import Predictions, predict_classes, tokenizer_function
 from tasks.artifacts import seal
+from tasks.errors import ArtifactError
 from tasks.records import Candidate
+from tasks.train.cost import multiply_adds
+from tasks.train.families import encoder_inputs, make_encoder
 
 
 class EncoderClassifier(nn.Module):
@@ -24,6 +27,7 @@ class EncoderClassifier(nn.Module):
         self.encoder = encoder
         self.config = encoder.config  # the Trainer looks for it
         self.pooling = pooling
+        self.typed = "token_type_ids" in encoder_inputs(encoder)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(encoder.config.hidden_size, labels)
 
@@ -39,13 +43,24 @@ class EncoderClassifier(nn.Module):
 
         With `mixed_with` [batch], each text's vector is `share` of its own and the rest of the text's at that place.
         """
-        extra = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        return classify(self, self.vectors(input_ids, attention_mask, token_type_ids), mixed_with, share)
+
+    def vectors(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
+        """Return the texts' vectors, [batch, hidden], of tokens [batch, tokens]."""
+        extra = {"token_type_ids": token_type_ids} if self.typed and token_type_ids is not None else {}
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **extra)[0]  # [batch, tokens, hidden]
-        pooled = pool(hidden, attention_mask, self.pooling)  # [batch, hidden]
-        if mixed_with is not None:
-            pooled = share * pooled + (1 - share) * pooled[mixed_with]
-        logits = self.head(self.dropout(pooled))
-        return {"logits": logits, "pooled": pooled} if self.training else {"logits": logits}
+        return pool(hidden, attention_mask, self.pooling)
+
+
+def classify(model: Any, pooled: Tensor, mixed_with: Tensor | None = None, share: float = 1.0) -> dict[str, Tensor]:
+    """Return what a model with `head` and `dropout` answers for texts' vectors [batch, hidden], as its `forward` does.
+
+    With `mixed_with` [batch], each text's vector is `share` of its own and the rest of the text's at that place.
+    """
+    if mixed_with is not None:
+        pooled = share * pooled + (1 - share) * pooled[mixed_with]
+    logits = model.head(model.dropout(pooled))
+    return {"logits": logits, "pooled": pooled} if model.training else {"logits": logits}
 
 
 def pool(hidden: Tensor, attention_mask: Tensor, pooling: str) -> Tensor:
@@ -66,9 +81,18 @@ def mean_pool(hidden: Tensor, attention_mask: Tensor) -> Tensor:
 
 
 def save_artifact(
-    folder: Path, model: EncoderClassifier, tokenizer: PreTrainedTokenizerBase, *, pooling: str, **manifest: Any
+    folder: Path,
+    model: EncoderClassifier,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    pooling: str,
+    notes: dict[str, float],
+    **manifest: Any,
 ) -> Candidate:
-    """Return the model as a sealed torch artifact: config, safetensors and a tokenizer that pads as trained."""
+    """Return the model as a sealed torch artifact: config, safetensors and a tokenizer that pads as trained.
+
+    Its notes say too what it costs: `parameters`, and `multiply_adds_per_token` (see `tasks.train.cost`).
+    """
     folder.mkdir(parents=True, exist_ok=True)
     model = model.cpu().float()
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / "model.safetensors")
@@ -76,16 +100,38 @@ def save_artifact(
     backend = tokenizer.backend_tokenizer
     backend.enable_padding(pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
     backend.save(str(folder / "tokenizer.json"))
-    accepted = inspect.signature(model.encoder.forward).parameters
-    inputs = [name for name in tokenizer.model_input_names if name in accepted]
-    return seal(folder, runtime="torch", task="classification", pooling=pooling, inputs=inputs, **manifest)
+    takes = encoder_inputs(model.encoder)
+    inputs = [name for name in tokenizer.model_input_names if name in takes]
+    sizes = {"parameters": _parameters(model), "multiply_adds_per_token": multiply_adds(model.encoder)}
+    return seal(
+        folder, runtime="torch", task="classification", pooling=pooling, inputs=inputs, notes={**notes, **sizes},
+        **manifest,
+    )  # fmt: skip
+
+
+def _parameters(model: nn.Module) -> int:
+    return sum(weight.numel() for weight in model.parameters())
 
 
 def load_artifact(folder: Path, manifest: dict[str, Any]) -> EncoderClassifier:
-    """Return the model of a torch artifact in fp32, ready to predict."""
-    encoder = AutoModel.from_config(AutoConfig.from_pretrained(folder))
-    model = EncoderClassifier(encoder, len(manifest["labels"]), manifest["pooling"])
-    model.load_state_dict(load_file(folder / "model.safetensors"))
+    """Return the model of a torch artifact in fp32, ready to predict.
+
+    Raises:
+        ArtifactError: a file of it is missing or damaged, or its weights are not those of its config.
+    """
+    try:
+        encoder = make_encoder(AutoConfig.from_pretrained(folder, trust_remote_code=False))
+        model = EncoderClassifier(encoder, len(manifest["labels"]), manifest["pooling"])
+        weights = load_file(folder / "model.safetensors")
+        if getattr(encoder, "pooler", None) is None:  # earlier versions of Ratchet kept it
+            weights = {name: weight for name, weight in weights.items() if not name.startswith("encoder.pooler.")}
+        model.load_state_dict(weights)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        found = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ArtifactError(
+            f"{folder}: expected a torch model's config.json and model.safetensors that fit together; {found}; delete "
+            f"{folder.parent} and run again"
+        ) from error
     return model.eval()
 
 

@@ -22,7 +22,7 @@ from transformers import DataCollatorWithPadding, PreTrainedModel, TrainerCallba
 from transformers.trainer_callback import PrinterCallback
 
 from tasks.errors import ModelError
-from tasks.train import checkpoints
+from tasks.train import checkpoints, parameters
 from tasks.train.average import Average
 from tasks.train.checkpoints import Course
 from tasks.train.loop import Numbered, ObjectiveTrainer
@@ -30,6 +30,7 @@ from tasks.train.memory import fit_parts, more_parts, out_of_memory
 from tasks.train.methods import FineTune
 from tasks.train.objectives import Objective
 from tasks.train.precision import choose_precision, tf32_products
+from tasks.train.processes import let_cpu_shard, process_options, restore_weights
 from tasks.train.sampler import LengthGrouped
 from tasks.train.tokens import Rows, token_counts
 from tasks.train.watchers import BestEpoch, EpochOrder, LossWatch, Reporter, Saver
@@ -159,8 +160,9 @@ def _attempt(job: _Job, run: _Run) -> dict[str, float]:
     finally:
         trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
     saver.take_time()
+    PartialState().wait_for_everyone()  # until the first one has kept the best weights
     if course.best_epoch:
-        load_model(job.model, job.folder / checkpoints.BEST)
+        restore_weights(job.model, job.folder / checkpoints.BEST)
     elif average is not None:
         average.swap()
     return _notes(job, course)
@@ -198,13 +200,15 @@ def _trainer(job: _Job, run: _Run, course: Course) -> tuple[ObjectiveTrainer, Sa
     saver = Saver(course, watch, average, job.folder, job.resumes)
     best = [BestEpoch(course, method.patience, job.folder)] if job.valid else []
     trainer = ObjectiveTrainer(
-        job.objective, order, watch, average,
+        job.objective, method, order, watch, average,
         model=job.model,
         args=args,
         train_dataset=Numbered(job.rows),
         eval_dataset=Numbered(job.valid) if job.valid else None,
         data_collator=DataCollatorWithPadding(job.tokenizer, pad_to_multiple_of=8 if _on_cuda() else None),
-        callbacks=[EpochOrder(order), watch, *job.callbacks, *best, saver, Reporter()],
+        callbacks=[
+            EpochOrder(order), watch, *parameters.callbacks(method.tune), *job.callbacks, *best, saver, Reporter(),
+        ],
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
     return trainer, saver, average
@@ -228,7 +232,7 @@ def _compute_again(model: torch.nn.Module) -> None:
 
 def _arguments(job: _Job, run: _Run, batch: int) -> TrainingArguments:
     method, cuda = job.method, _on_cuda()
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(job.folder),
         num_train_epochs=method.epochs,
         learning_rate=method.learning_rate,
@@ -254,7 +258,10 @@ def _arguments(job: _Job, run: _Run, batch: int) -> TrainingArguments:
         disable_tqdm=True,
         report_to=[],
         seed=method.seed,
+        **process_options(method, job.model),
     )
+    let_cpu_shard(arguments)
+    return arguments
 
 
 def _steps(job: _Job) -> int:

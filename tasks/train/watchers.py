@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
-from safetensors.torch import save_model
 from torch import Tensor
 from transformers import TrainerCallback
 
@@ -22,6 +21,7 @@ from tasks.progress import report_epoch, report_metrics, report_progress
 from tasks.train import checkpoints
 from tasks.train.average import Average
 from tasks.train.checkpoints import Course
+from tasks.train.processes import is_main, keep_weights, mean_over_processes
 from tasks.train.sampler import LengthGrouped
 
 log = logging.getLogger(__name__)
@@ -71,11 +71,13 @@ class LossWatch(TrainerCallback):  # type: ignore[misc]
             return
         losses = torch.stack([loss for _, loss, _, _ in self._seen]).tolist()
         seen, self._seen = self._seen, []
-        for (step, _, weight, rows), loss in zip(seen, losses, strict=True):
+        for (step, _, _, rows), loss in zip(seen, losses, strict=True):
             if not math.isfinite(loss):
                 raise ModelError(f"the training loss is {loss} at step {step}{self._named(rows)}: lower "
                                  "train.learning_rate, or look at these rows")  # fmt: skip
-            self._course.loss_sum += weight * loss
+        weights = torch.tensor([weight for _, _, weight, _ in seen], dtype=torch.float64)
+        means = mean_over_processes(torch.tensor(losses, dtype=torch.float64))
+        self._course.loss_sum += float(weights @ means)
 
     def _named(self, rows: Tensor | None) -> str:
         if rows is None:
@@ -109,8 +111,7 @@ class BestEpoch(TrainerCallback):  # type: ignore[misc]
         course = self._course
         if loss < course.best_loss:
             course.best_epoch, course.best_loss, course.best_score, course.waited = epoch, loss, score, 0
-            if state.is_world_process_zero:
-                self._keep(model, epoch, loss)
+            self._keep(model, epoch, loss)
         else:
             course.waited += 1
             control.should_training_stop |= course.waited >= self._patience
@@ -121,8 +122,9 @@ class BestEpoch(TrainerCallback):  # type: ignore[misc]
 
     def _keep(self, model: Any, epoch: int, loss: float) -> None:
         partial = self._folder / f"{checkpoints.BEST}.partial"
-        save_model(model, str(partial), metadata={"epoch": str(epoch), "valid_loss": repr(loss)})
-        partial.rename(self._folder / checkpoints.BEST)
+        keep_weights(model, partial, {"epoch": str(epoch), "valid_loss": repr(loss)})
+        if is_main():
+            partial.rename(self._folder / checkpoints.BEST)
 
 
 class Saver(TrainerCallback):  # type: ignore[misc]

@@ -83,6 +83,19 @@ def test_library_code_does_not_print():
     assert printed == []
 
 
+def imported(tree: ast.AST) -> set[str]:
+    """Return the root packages that a module imports anywhere in it."""
+    named = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    named += [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+    return {name.partition(".")[0] for name in named}
+
+
+def test_few_modules_know_mlflow():
+    """The registry, what is written while a training runs, and the model that MLflow itself loads."""
+    knowing = {str(path) for path, tree in TREES.items() if "mlflow" in imported(tree)}
+    assert knowing == {"tasks/registry.py", "tasks/live_runs.py", "tasks/pyfunc_model.py"}
+
+
 def test_packages_do_nothing_at_import():
     """An `__init__.py` holds its docstring and nothing else."""
     busy = [str(path) for path, tree in TREES.items() if path.name == "__init__.py" and len(tree.body) > 1]

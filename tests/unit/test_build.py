@@ -18,10 +18,13 @@ from tasks.data.cleaning.clean import DropEmpty
 from tasks.data.cleaning.normalise import Normalise
 from tasks.data.rows import make_rows
 from tasks.data.snapshot import read_table, write_table
-from tasks.records import Candidate, Given, Snapshot
-from tasks.specs import Recipe
+from tasks.errors import ModelError
+from tasks.levers import pull
+from tasks.records import Candidate, Given, Guides, Snapshot, Table
+from tasks.specs import Lever, Recipe
 from tasks.store import Store
-from tasks.train.methods import FineTune
+from tasks.train.bases import FromConfig, Pretrained
+from tasks.train.methods import Adapt, Distil, FineTune
 
 RECIPE = Recipe(
     base="hub/none",
@@ -105,6 +108,9 @@ def test_a_rerun_builds_nothing(store, snapshot, runs):
         ({"compress": (Onnx(),)}, []),
         ({"train": FineTune(epochs=3)}, ["fit", "compress", "compress"]),
         ({"base": "hub/other"}, ["fit", "compress", "compress"]),
+        ({"base": Pretrained("hub/none", layers=(0, 2))}, ["fit", "compress", "compress"]),
+        ({"base": Pretrained("hub/none", window=64)}, ["fit", "compress", "compress"]),
+        ({"base": FromConfig("t5", tokenizer="hub/none")}, ["fit", "compress", "compress"]),
         ({"augment": (Swap(),)}, ["augment", "fit", "compress", "compress"]),
         ({"augment": ()}, ["fit", "compress", "compress"]),
         ({"clean": (DropEmpty(), Normalise())}, ["clean"]),  # it made the same rows: what follows is reused
@@ -118,6 +124,17 @@ def test_a_changed_lever_rebuilds_only_the_suffix(store, snapshot, runs, change,
     assert (second == first) is (rebuilt == ["clean"])
     runs.clear()
     assert build(store, RECIPE, snapshot) == first  # both are kept
+    assert runs == []
+
+
+def test_a_lever_that_names_a_base_builds_from_fit_on(store, snapshot, runs):
+    build(store, RECIPE, snapshot)
+    runs.clear()
+    lever = Lever("wider-window", base=Pretrained("hub/none", window=64))
+    first = build(store, pull(lever, RECIPE), snapshot)
+    assert runs == ["fit", "compress", "compress"]
+    runs.clear()
+    assert build(store, pull(lever, RECIPE), snapshot) == first
     assert runs == []
 
 
@@ -205,3 +222,53 @@ def test_the_models_that_methods_name_stand_in_the_key_by_their_content(tmp_path
     (model / "config.json").write_text("{ }", "utf-8")
     assert tasks.build.named_models([MaskFill(model=str(model))]) != [first]
     assert tasks.build.named_models([MaskFill(model="hub/model"), Swap()]) == ["hub/model"]
+
+
+TEXTS = Table("texts.parquet", "7" * 64, 2)
+
+
+@pytest.fixture
+def guides(monkeypatch):
+    """What each fit was given beside its rows, with its method."""
+    found = []
+
+    def fit(store, rows, snapshot, base, method, given):
+        found.append((method, given))
+        return teacher(f"{method.seed:x}"[-1])
+
+    monkeypatch.setattr(tasks.build, "fit", fit)
+    return found
+
+
+def fitted(store, snapshot, train, given):
+    return tasks.build.fitted(tasks.build, store, replace(RECIPE, augment=(), train=train), snapshot, given)
+
+
+def test_a_fit_is_given_only_what_its_method_asks_for(store, snapshot, guides):
+    everything = Given(teacher("c"), teacher("d"), TEXTS)
+    for train in (
+        FineTune(),
+        FineTune(start="champion"),
+        FineTune(adapt=Adapt()),
+        FineTune(distil=Distil(teacher="champion", unlabelled=False)),
+    ):
+        fitted(store, snapshot, train, everything)
+    assert [given for _, given in guides] == [
+        Guides(), Guides(parent=teacher("d")), Guides(unlabelled=TEXTS), Guides(teachers=(teacher("d"),)),
+    ]  # fmt: skip
+
+
+def test_the_recipes_teachers_are_the_fits_of_the_recipe_without_distillation(store, snapshot, guides):
+    distil = Distil(seeds=(5, 6), student=(0,))
+    fitted(store, snapshot, FineTune(seed=4, distil=distil), Given(unlabelled=TEXTS))
+    assert guides == [
+        (FineTune(seed=5), Guides()),
+        (FineTune(seed=6), Guides()),
+        (FineTune(seed=4, distil=distil), Guides(None, (teacher("5"), teacher("6")), TEXTS)),
+    ]
+
+
+def test_no_champion_to_learn_from_is_said(store, snapshot, guides):
+    with pytest.raises(ModelError, match="there is no champion yet to learn from"):
+        fitted(store, snapshot, FineTune(distil=Distil(teacher="champion")), Given())
+    assert guides == []

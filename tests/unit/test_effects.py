@@ -97,6 +97,11 @@ def test_the_gain_is_in_what_the_stage_claims(stage, effect, time, gain):
     assert found.gain == pytest.approx(gain)
 
 
+def test_what_a_trial_was_judged_for_counts_more_than_its_stage():
+    [found] = tries_of(effects_of([outcome(1, trial(stage="train", effect=0.02, time=0.5, claims=("cost",)))]))
+    assert found.gain == pytest.approx(math.log(2))
+
+
 def test_a_trial_that_could_not_be_judged_says_nothing():
     unjudged = trial(effect=None, decision="reject")
     assert tries_of(effects_of([outcome(1, unjudged, trial(stage="compress"))])) == []

@@ -11,9 +11,9 @@ from tasks.compress.export import Onnx
 from tasks.compress.quantize import Int8Dynamic
 from tasks.data.augmentation.augment import Typos
 from tasks.data.cleaning.clean import DropEmpty
-from tasks.levers import CLAIMS, STAGES, Plan, Try, gain_per_minute, in_order, plan_levers, pull, stage_of
+from tasks.levers import CLAIMS, STAGES, Plan, Try, claims_of, gain_per_minute, in_order, plan_levers, pull, stage_of
 from tasks.specs import Lever, Recipe
-from tasks.train.methods import FineTune
+from tasks.train.methods import Distil, FineTune
 from tasks.train.space import Search
 
 LEVERS = {
@@ -78,6 +78,24 @@ def test_levers_of_one_stage_stay_as_declared():
 def test_every_stage_claims_something():
     assert set(STAGES) <= set(CLAIMS)
     assert all(CLAIMS.values())
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_lever_claims_what_its_stage_does_unless_it_says_otherwise(stage):
+    assert claims_of(LEVERS[stage]) == CLAIMS[stage]
+    assert claims_of(replace(LEVERS[stage], claim="cost")) == ("cost",)
+    assert claims_of(replace(LEVERS[stage], claim="quality")) == ("quality",)
+
+
+def test_a_distillation_into_a_student_claims_cost():
+    for student in ((0, 3), "hub/small"):
+        assert claims_of(Lever("s", train=FineTune(distil=Distil(student=student)))) == ("cost",)
+    assert claims_of(Lever("s", train=FineTune(distil=Distil()))) == ("quality",)
+
+
+def test_another_base_does_not_start_from_the_champion():
+    pulled = pull(LEVERS["base"], Recipe(train=FineTune(epochs=7, start="champion")))
+    assert pulled == Recipe(base="hub/other", train=FineTune(epochs=7))
 
 
 def tries(name, *gains, worse=False, seconds=60.0, first=1):

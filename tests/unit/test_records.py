@@ -11,8 +11,10 @@ import tasks.records
 from tasks.records import (
     Candidate,
     FreshProcess,
+    Given,
     GoldenLook,
     GridPoint,
+    Guides,
     Interval,
     LeverTrial,
     OpenLoop,
@@ -26,6 +28,8 @@ from tasks.records import (
     to_json,
 )
 from tasks.specs import Lever, Recipe
+from tasks.train.bases import FromConfig
+from tasks.train.methods import Distil, FineTune
 from tests.unit.measured import MACHINE, quality, speed
 
 TEST = tasks.records.Test
@@ -42,6 +46,8 @@ RECORDS = [
     StepReport("scrub", 10, 9, 3, ("<EMAIL>",)),
     Table("t.parquet", "d", 9, (StepReport("clean", 10, 9, 0),)),
     CANDIDATE,
+    Guides(CANDIDATE, (CANDIDATE, CANDIDATE), Table("u.parquet", "u", 3)),
+    Given(None, CANDIDATE, None),
     MACHINE,
     SliceScore(10, 0.5),
     quality(),
@@ -56,8 +62,12 @@ RECORDS = [
     VERDICT.tests[0],
     VERDICT,
     LeverTrial("compress", "compress", True, VERDICT, CANDIDATE, CARD),
+    Guides(CANDIDATE, (CANDIDATE,), Table("t", "t" * 64, 2)),
+    Given(CANDIDATE, CANDIDATE, Table("t", "t" * 64, 2)),
     Recipe(),
+    Recipe(train=FineTune(distil=Distil(student=(0, 3)))),
     Lever("plain", compress=()),
+    Lever("small", train=FineTune(distil=Distil(student=FromConfig("bert"))), claim="quality"),
     GoldenLook("g" * 64, "c" * 64, "d" * 64, ("cost", "quality"), "g" * 64, 1, 0.0247, 0.05, ("0" * 16, "f" * 16)),
 ]
 

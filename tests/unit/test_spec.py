@@ -125,6 +125,19 @@ def test_a_misspelt_key_suggests_the_nearest(refusal, content, message):
          "levers[1].augment[0].backward: missing; it is required"),
         (lever(augment=["swap", "limit"]), "levers[1].augment[1].max_rows: missing; it is required"),
         (lever(train={"mixup": -1}), "levers[1].train.mixup: expected greater than or equal to 0 (found -1)"),
+        (lever(train={"tune": "frozn"}), "levers[1].train.tune.kind: unknown kind 'frozn'; did you mean 'frozen'?"),
+        (lever(train={"tune": {"kind": "lora", "rnk": 4}}),
+         "levers[1].train.tune.rnk: unknown key; did you mean 'rank'?"),
+        (lever(train={"focal": 11}), "levers[1].train.focal: expected less than or equal to 10 (found 11)"),
+        (lever(train={"tune": "frozen", "r_drop": 1, "dropout": 0}), "levers[1].train: with `tune: frozen` only the "
+         "dropout before the head differs between the two passes of `r_drop`, and `dropout` is 0; raise it, or leave "
+         "r_drop out"),
+        (lever(train={"tune": "frozen", "checkpointing": True}), "levers[1].train: with `tune: frozen` no activations "
+         "are kept that `checkpointing` could spare; leave it out"),
+        (lever(train={"tune": "gradual", "distributed": {"strategy": "fsdp"}}), "levers[1].train: `tune: gradual` "
+         "changes what learns while it trains, and fsdp's shards do not follow; set distributed.strategy: ddp"),
+        (lever(train={"start": "champion", "distil": {"student": [0]}}), "levers[1].train: `start: champion` and "
+         "`distil.student` both say where training starts; leave one out"),
         (lever(augment=["keep_label"]), "levers[1].augment: 'keep_label' filters what the methods before it made; "
          "put it after them, as in [swap, keep_label]"),
         (lever(augment=["paraphrase"]), "levers[1].augment[0].url: missing; it is required; "
@@ -172,11 +185,11 @@ def test_a_mistake_names_field_and_mend(refusal, content, message):
     ("content", "message"),
     [
         (lever(),
-         "levers[1]: lever 'second' must set exactly one of clean, augment, train, compress; it sets none"
-         " of them"),
+         "levers[1]: lever 'second' must set exactly one of clean, augment, base, train, search, compress; it"
+         " sets none of them"),
         (lever(train={}, compress=[]),
-         "levers[1]: lever 'second' must set exactly one of clean, augment, train, compress; it sets train and"
-         " compress"),
+         "levers[1]: lever 'second' must set exactly one of clean, augment, base, train, search, compress; it"
+         " sets train and compress"),
         (changed("levers", [{"name": "a", "train": {}}, {"name": "a", "compress": []}]),
          "levers: the name 'a' stands twice; give each lever a name of its own"),
     ],

@@ -1,0 +1,60 @@
+"""What a try is given beside recipe and snapshot: a judge of generated rows, a model to learn from, unlabelled texts.
+
+A lever changes nothing but its own stage: what other stages were given stays as it was when the best so far was made.
+"""
+
+from flows.outcome import Contender
+from flows.project import Project
+from tasks import stages
+from tasks.build import fitted
+from tasks.data.augmentation.keep_label import used_teacher
+from tasks.records import Candidate, Given, Snapshot, Table
+from tasks.specs import Lever, Recipe
+from tasks.train.methods import FineTune, learns_from_champion, reads_unlabelled
+
+TRAINING = ("train", "base", "search")  # the stages of levers that change how a model is trained
+
+
+def given_for(
+    project: Project, best: Contender, recipe: Recipe, stage: str, snapshot: Snapshot, texts: Table | None
+) -> Given:
+    """Return what the recipe, which a lever of the stage made of the best so far, is built with.
+
+    `data` is the stage of a champion's own recipe on new data. A part that the recipe does not ask for is None.
+    """
+    judge = best.candidate if stage in ("data", "augment") else best.given.teacher
+    return Given(
+        used_teacher(recipe.augment, judge),
+        _parent(project, best, recipe.train, stage, snapshot),
+        _unlabelled(best, recipe.train, stage, texts),
+    )
+
+
+def given_for_search(project: Project, best: Contender, lever: Lever, snapshot: Snapshot, texts: Table | None) -> Given:
+    """Return what the trials of a search may be built with; each takes of it what its own method asks for."""
+    assert lever.search is not None
+    varied, method = lever.search.space.keys(), best.recipe.train
+    parent = None
+    if learns_from_champion(method) or not varied.isdisjoint({"start", "distil"}):
+        parent = fitted(stages, project.store, best.recipe, best.snapshot or snapshot, best.given)
+    reads = reads_unlabelled(method) or not varied.isdisjoint({"adapt", "distil"})
+    return Given(used_teacher(best.recipe.augment, best.given.teacher), parent, texts if reads else None)
+
+
+def _parent(project: Project, best: Contender, method: FineTune, stage: str, snapshot: Snapshot) -> Candidate | None:
+    """Return the torch model that training starts from or learns the answers of: that of the best so far.
+
+    On new data a champion that starts from its predecessor goes on from itself, while one that learnt from a teacher
+    keeps it.
+    """
+    if not learns_from_champion(method):
+        return None
+    if stage in TRAINING or (stage == "data" and method.start == "champion"):
+        return fitted(stages, project.store, best.recipe, best.snapshot or snapshot, best.given)
+    return best.given.parent
+
+
+def _unlabelled(best: Contender, method: FineTune, stage: str, texts: Table | None) -> Table | None:
+    if not reads_unlabelled(method):
+        return None
+    return texts if stage in (*TRAINING, "data") else best.given.unlabelled

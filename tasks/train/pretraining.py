@@ -1,0 +1,43 @@
+"""What a training does before fine-tuning: domain adaptation, then contrastive training. Has no losses of its own."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from tasks.train.adapt import adapt
+from tasks.train.bases import Base, Pretrained, base_name, resolve_base
+from tasks.train.contrastive import contrast
+from tasks.train.lesson import Lesson
+from tasks.train.methods import FineTune
+from tasks.train.model import EncoderClassifier
+from tasks.train.phases import Notes, once
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def pretrain(
+    model: EncoderClassifier,
+    tokenizer: "PreTrainedTokenizerBase",
+    base: Base,
+    method: FineTune,
+    lesson: Lesson,
+    rows: Sequence[dict[str, Any]],
+) -> Notes:
+    """Train the model in place, on texts alone and then on pairs of the encoded train rows, as far as the method says.
+
+    Returns what is noted of it. What a killed training had finished is read from the lesson's work folder.
+
+    Raises:
+        ModelError: the base cannot be adapted, or a loss is not a finite number.
+    """
+    notes, seed, precision = Notes(), method.seed, method.precision
+    if (adapting := method.adapt) is not None:
+        checkpoint = resolve_base(base_name(base)) if isinstance(base, str | Pretrained) else ""
+        labelled = [text for text, _ in lesson.train]
+        notes |= once("adapt", model, lesson.work, seed, lambda: adapt(
+            model, tokenizer, adapting, lesson.unlabelled, labelled, max_length=method.max_length, precision=precision,
+            seed=seed, checkpoint=checkpoint))  # fmt: skip
+    if (contrasting := method.contrastive) is not None:
+        notes |= once("contrastive", model, lesson.work, seed, lambda: contrast(
+            model, tokenizer, contrasting, rows, precision=precision, seed=seed))  # fmt: skip
+    return notes
