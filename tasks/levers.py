@@ -109,7 +109,7 @@ def _cost_of(lever: Lever, past: Sequence[Try]) -> Cost:
     """Return what a lever took and gained; a search takes the minutes of its own, and fewer where need be."""
     took = max((each.seconds / 60 for each in past if each.seconds is not None), default=None)
     own = lever.search.minutes if lever.search else None
-    return Cost(lever.name, CLAIMS[stage_of(lever)], tuple(each.gain for each in past), own or took, bool(lever.search))
+    return Cost(lever.name, claims_of(lever), tuple(each.gain for each in past), own or took, bool(lever.search))
 
 
 def in_order(levers: Sequence[Lever], tries: Sequence[Try] = ()) -> list[Lever]:

@@ -101,12 +101,13 @@ class Searching:
         if self._spent(len(counted)) or self._waits(len(counted)):
             return None
         tried = {trial.user_attrs["asked"]["made_of"] for trial in counted}
+        tried |= {made_of(asked.base, asked.train) for asked in self._running.values()}
         for repeat in range(REPEATS):
-            queued = self._enqueue_next(trials)
+            self._enqueue_next(trials)
             self.study.sampler = _sampler(self.spec.seed + len(counted) + len(self._running), repeat)
             trial = self.study.ask()
             asked = self._asked(trial, {name: self._suggest(trial, name) for name in self.space})
-            if queued or trial.user_attrs["asked"]["made_of"] not in tried:
+            if "again" in trial.user_attrs or trial.user_attrs["asked"]["made_of"] not in tried:
                 self._running[asked.number] = asked
                 return asked
             trial.set_user_attr("repeats", True)
@@ -169,24 +170,22 @@ class Searching:
         """Return whether costs can be compared to none yet: the first trial has to end before others begin."""
         return bool(self.spec.trade and self._running and not done)
 
-    def _enqueue_next(self, trials: "Sequence[FrozenTrial]") -> bool:
-        """Queue values that no trial had yet: a killed one's, the recipe's, an earlier best's; say whether."""
+    def _enqueue_next(self, trials: "Sequence[FrozenTrial]") -> None:
+        """Queue the values that no trial had yet: those of one that was killed, the recipe's, an earlier best's."""
         from optuna.trial import TrialState
 
         if any(trial.state == TrialState.WAITING for trial in trials):
-            return True  # queued by a process that was killed then
+            return  # queued by a process that was killed then
         again = {trial.user_attrs.get("again") for trial in trials}
         for trial in trials:
             if "dead" in trial.user_attrs and trial.number not in again and len(trial.params) == len(self.space):
                 origin = trial.user_attrs.get("asked", {}).get("origin", SAMPLER)
                 self.study.enqueue_trial(trial.params, {"origin": origin, "again": trial.number})
-                return True
+                return
         known = {trial.user_attrs.get("origin") for trial in trials if len(trial.params) == len(self.space)}
-        for params, origin in self._first():
-            if origin not in known:
-                self.study.enqueue_trial(params, {"origin": origin})
-                return True
-        return False
+        first = next(((params, origin) for params, origin in self._first() if origin not in known), None)
+        if first is not None:
+            self.study.enqueue_trial(first[0], {"origin": first[1]})
 
     def _first(self) -> list[tuple[dict[str, Plain], str]]:
         """Return values to begin with, and where they come from."""

@@ -157,5 +157,6 @@ def test_a_lever_is_judged_for_what_it_claims(tmp_path, monkeypatch, claim, clai
     (tmp_path / "iterations").mkdir()
     champion = Contender(Recipe(), Candidate("u", "c" * 64, "onnx", 1))
     lever = Lever("smaller", base="hub/smaller", claim=claim)
-    climb.climb(SimpleNamespace(state=tmp_path), champion, SNAPSHOT, (lever,), new_data=False)
+    project = SimpleNamespace(state=tmp_path, spec=SimpleNamespace(budget=BudgetSpec()))
+    climb.climb(project, champion, SNAPSHOT, (lever,), new_data=False)
     assert [(pulled.name, pulled.stage, pulled.claims) for pulled in judged] == [("smaller", "base", claims)]

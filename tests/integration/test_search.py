@@ -9,15 +9,23 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from html import unescape
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from flows.project import studies_url
+import tasks.build
+from flows.climb import climb
+from flows.effects import lever_effects
+from flows.outcome import Contender, Outcome, write_outcome
+from flows.page import write_report
+from flows.project import open_project, studies_url
 from flows.search import make_runner, run_trials
+from flows.show import show_effects
+from tasks.collect import collect
 from tasks.errors import ModelError
-from tasks.records import Given, Snapshot
+from tasks.records import Given, Snapshot, Verdict, from_json, to_json
 from tasks.search_report import RECIPE
 from tasks.specs import Recipe
 from tasks.store import Store
@@ -26,6 +34,7 @@ from tasks.train.past import report_of
 from tasks.train.search import begin, open_study, run_in_turn
 from tasks.train.space import Range, Search
 from tasks.train.trial import Ended, Job, run_apart, run_trial
+from tests.loop_support import make_project
 from tests.search_support import quick_fit, worth
 
 SNAPSHOT = Snapshot("none", "d" * 64, {}, ("a", "b"))
@@ -265,6 +274,39 @@ def test_one_line_moves_the_trials_to_a_dask_cluster_of_two_nodes(prefect_api, t
         run_trials(search, make_runner(search.spec))
     ran = {f":{trial.ran_on.rsplit(':')[-1]}" for trial in report_of(search).trials}
     assert ran == workers and len(workers) == 2
+
+
+@pytest.mark.filterwarnings("default")  # what libraries say while they train is not the search's
+def test_a_search_lever_is_tried_with_what_it_found_and_says_what_each_trial_was_worth(
+    prefect_api, tmp_path, tiny_base
+):
+    lever = {"trials": 3, "space": {"learning_rate": [0.001, 0.02], "epochs": [1, 8]}}
+    plain = {"epochs": 1, "learning_rate": 0.001, "precision": "fp32"}
+    spec = make_project(tmp_path / "tiny", tiny_base, levers=[{"name": "tuned", "search": lever}],
+                        recipe={"base": str(tiny_base), "train": plain}, budget={"minutes": 30})  # fmt: skip
+    project = open_project(spec)
+    source = collect(project.store, str(project.root), project.spec.data)
+    snapshot = tasks.build.snapshot(project.store, [source], project.spec.data)
+    recipe = project.spec.recipe
+    champion = Contender(recipe, tasks.build.build(tasks.build, project.store, recipe, snapshot))
+    best, [trial] = climb(project, champion, snapshot, project.spec.levers, new_data=False)
+    found = trial.search
+    assert [each.state for each in found.trials] == ["complete"] * 3
+    assert found.trials[0].epochs == 0 < found.trials[1].epochs  # the champion's own fit was in the store
+    assert found.best_score == max(each.score for each in found.trials) > found.own_score
+    assert len(list((project.state / "store" / "fit").glob("*/record.json"))) == 3  # nor was the best trained again
+    assert trial.candidate.notes["valid_score"] == pytest.approx(found.best_score)
+    assert trial.kept and best.recipe.train == found.train
+    outcome = Outcome(2, "rejected", Verdict("reject", "no"), snapshot, "2026-11-27T00:00:00Z",
+                      trials=(trial,), changed=("tuned",))  # fmt: skip
+    assert from_json(Outcome, to_json(outcome)) == outcome
+    write_outcome(project, outcome)
+    write_report(outcome, [outcome], project.report_path(2))
+    html = unescape(project.report_path(2).read_text("utf-8"))
+    assert all(text in html for text in ("What searches tried", found.sentence, "Scores of a search's trials"))
+    [effect] = lever_effects(project, "tuned")
+    assert len(effect["search"]["trials"]) == 3
+    show_effects([effect])
 
 
 def test_a_missing_package_names_the_extra():

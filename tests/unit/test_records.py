@@ -27,9 +27,10 @@ from tasks.records import (
     from_json,
     to_json,
 )
+from tasks.search_report import SearchReport, SearchTrial
 from tasks.specs import Lever, Recipe
 from tasks.train.bases import FromConfig
-from tasks.train.methods import Distil, FineTune
+from tasks.train.methods import Contrastive, Distil, FineTune, Lora
 from tests.unit.measured import MACHINE, quality, speed
 
 TEST = tasks.records.Test
@@ -41,6 +42,10 @@ VERDICT = Verdict(
     (TEST("quality", 0.01, -0.01, 0.03, 0.0, "unsure", 200, 315, 0.02, "detail"),),
     0.025,
 )
+SEARCHED = SearchReport(
+    "p/tuned/0", (SearchTrial(0, {"epochs": "3"}, "recipe", "failed", None, None, 0.0, 1.5, "out of memory", "host:1"),),
+    None, 0.5, None, 1.25, "threads", FromConfig("bert"), FineTune(tune=Lora(rank=2), contrastive=Contrastive()),
+)  # fmt: skip
 RECORDS = [
     Snapshot("s.parquet", "d", {"train": 8, "golden": 2}, ("a", "b"), ("channel",), ("p1", "p2")),
     StepReport("scrub", 10, 9, 3, ("<EMAIL>",)),
@@ -62,6 +67,8 @@ RECORDS = [
     VERDICT.tests[0],
     VERDICT,
     LeverTrial("compress", "compress", True, VERDICT, CANDIDATE, CARD),
+    LeverTrial("tuned", "search", True, VERDICT, CANDIDATE, CARD, search=SEARCHED),
+    SEARCHED,
     Guides(CANDIDATE, (CANDIDATE,), Table("t", "t" * 64, 2)),
     Given(CANDIDATE, CANDIDATE, Table("t", "t" * 64, 2)),
     Recipe(),

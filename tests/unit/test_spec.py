@@ -95,6 +95,9 @@ def test_name_and_data_are_enough(read):
          "levers[1].clean[1].treshold: unknown key; did you mean 'threshold'?"),
         (changed("recipe.compress", [{"kind": "int8", "reduce": True}]),
          "recipe.compress[0].reduce: unknown key; did you mean 'reduce_range'?"),
+        (lever(search={"trials": 2, "space": {"epoch": [1]}}),
+         "levers[1].search.space: 'epoch' is no field of `train` and not `base`; did you mean 'epochs'?"),
+        (lever(search={"minute": 2}), "levers[1].search.minute: unknown key; did you mean 'minutes'?"),
         (changed("registry", {"zzz": 1}), "registry.zzz: unknown key; known are tracking_uri"),
     ],
 )  # fmt: skip
@@ -105,6 +108,12 @@ def test_a_misspelt_key_suggests_the_nearest(refusal, content, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (lever(search={"minutes": 0}),
+         "levers[1].search.minutes: a search with a budget of 0 tries nothing; give more than 0"),
+        (lever(search={}),
+         "levers[1].search: a search without a budget never ends; give `minutes` or `trials`, as in {trials: 20}"),
+        (changed("budget", {"minutes": 0}),
+         "budget.minutes: a budget of 0 minutes tries no lever; give more than 0, or leave it out for no limit"),
         (lever(clean=["normalize"]), "levers[1].clean[0].kind: unknown kind 'normalize'; did you mean 'normalise'?"),
         (lever(compress=[{"kind": "onix"}]), "levers[1].compress[0].kind: unknown kind 'onix'; did you mean 'onnx'?"),
         (lever(augment=[{"share": 0.1}]), "levers[1].augment[0].kind: missing; known are typos, swap, "
