@@ -7,7 +7,7 @@ that fine-tuning starts from. It is skipped where even the rarest class has exam
 import logging
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +15,12 @@ import torch
 from torch import Tensor, nn
 from transformers import DataCollatorWithPadding
 
-from tasks.train.methods import Contrastive
+from tasks.train.lesson import Lesson
+from tasks.train.methods import Contrastive, FineTune
 from tasks.train.model import EncoderClassifier
+from tasks.train.objectives import Loss
 from tasks.train.phases import Notes, run_phase
+from tasks.train.trainer import Phase
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -32,39 +35,49 @@ NEVER = -30.0  # logit of a label that the regression saw no row of, below its l
 def contrast(
     model: EncoderClassifier,
     tokenizer: "PreTrainedTokenizerBase",
-    method: Contrastive,
+    own: Contrastive,
+    method: FineTune,
+    lesson: Lesson,
     rows: Sequence[dict[str, Any]],
-    *,
-    precision: str,
-    seed: int,
 ) -> Notes:
     """Train encoder and head in place and return what is noted; nothing where no class is short of rows.
 
     Args:
-        rows: tokens of each text, and its label's number as `labels`.
+        own: what the method says of contrastive training.
+        lesson: names the rows.
+        rows: tokens of each text of its train rows, and its label's number as `labels`.
 
     Raises:
-        ModelError: the loss is not a finite number.
+        ModelError: what `run_phase` raises.
     """
     rows = [*rows]  # read once: each is drawn many times
     labels = [int(row["labels"]) for row in rows]
     rarest = min(Counter(labels).values(), default=0)
-    if rarest >= method.below or len(set(labels)) < 2:
+    if rarest >= own.below or len(set(labels)) < 2:
         log.info("contrastive: skipped, the rarest class has %d rows (train.contrastive.below: %d)", rarest,
-                 method.below)  # fmt: skip
+                 own.below)  # fmt: skip
         return {}
-    collate = DataCollatorWithPadding(tokenizer)
-    order = draw_order(labels, method, seed)
-    log.info("contrastive: %d texts of %d rows in pairs, loss %s", len(order), len(rows), method.loss)
-    for weights in model.head.parameters():
-        weights.requires_grad_(False)  # the loss does not reach it
-    run_phase("contrastive", model, [rows[place] for place in order], collate,
-              loss=_loss_of(method), epochs=1, learning_rate=method.learning_rate, batch_size=2 * method.batch_size,
-              precision=precision, seed=seed, sampling="sequential")  # fmt: skip
-    for weights in model.head.parameters():
-        weights.requires_grad_(True)
-    regress_head(model, embed(model, rows, collate), labels)
+    pad = DataCollatorWithPadding(tokenizer)
+    order = draw_order(labels, own, method.seed)
+    pairs = list(zip(order[0::2], order[1::2], strict=True))
+    log.info("contrastive: %d texts of %d rows in pairs, loss %s", len(order), len(rows), own.loss)
+    model.head.requires_grad_(False)  # the loss does not reach it
+    run_phase(Phase("contrastive", _flat(pad)), model, tokenizer, _loss_of(own), own, method,
+              [{"pair": (rows[left], rows[right])} for left, right in pairs], lesson.work,
+              lambda at: " with ".join(map(lesson.row_name, pairs[at])))  # fmt: skip
+    model.head.requires_grad_(True)
+    regress_head(model, embed(model, rows, pad), labels)
     return {"contrastive_texts": float(len(order))}
+
+
+def _flat(pad: DataCollatorWithPadding) -> Callable[[list[dict[str, Any]]], dict[str, Tensor]]:
+    """Return what makes a batch of pairs: their texts side by side, and the pairs' numbers."""
+
+    def collate(pairs: list[dict[str, Any]]) -> dict[str, Tensor]:
+        texts = pad([{**row} for pair in pairs for row in pair["pair"]])
+        return {**texts, "rows": torch.tensor([pair["rows"] for pair in pairs])}
+
+    return collate
 
 
 def draw_order(labels: Sequence[int], method: Contrastive, seed: int) -> list[int]:
@@ -115,15 +128,15 @@ def _cycled(places: Sequence[int], count: int, rng: random.Random) -> list[int]:
     return found[:count]
 
 
-def _loss_of(method: Contrastive) -> Any:
-    def loss(model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+def _loss_of(own: Contrastive) -> Loss:
+    """Return the loss of a batch of texts; that of supcon is over the texts that one process has at a time."""
+
+    def loss(model: nn.Module, inputs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         labels = inputs.pop("labels")
         vectors = model(**inputs)["pooled"].float()  # [texts, hidden]
-        return (
-            cosine_loss(vectors, labels)
-            if method.loss == "cosine"
-            else supcon_loss(vectors, labels, method.temperature)
-        )
+        if own.loss == "cosine":
+            return cosine_loss(vectors, labels), {}
+        return supcon_loss(vectors, labels, own.temperature), {}
 
     return loss
 

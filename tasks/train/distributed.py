@@ -95,13 +95,10 @@ def check(method: FineTune) -> Distributed:
     spread = method.distributed
     if spread is None:
         raise ModelError("train.distributed: expected processes, strategy and machines; the method says none")
-    parts = spread.processes * method.accumulate
-    if method.batch_size % parts:
-        near = sorted({max(parts, method.batch_size // parts * parts), (method.batch_size // parts + 1) * parts})
-        raise ModelError(
-            f"train.batch_size: {method.batch_size} texts cannot be split evenly among {spread.processes} processes "
-            f"times {method.accumulate} part(s); give {' or '.join(map(str, near))}, or another train.distributed"
-        )
+    _check_batch("train", method.batch_size, spread.processes, method.accumulate)
+    for name, phase in (("adapt", method.adapt), ("contrastive", method.contrastive)):
+        if phase is not None:
+            _check_batch(f"train.{name}", phase.batch_size, spread.processes)
     if spread.processes % spread.machines:
         raise ModelError(
             f"train.distributed: {spread.processes} processes cannot be split evenly among {spread.machines} machines; "
@@ -115,6 +112,16 @@ def check(method: FineTune) -> Distributed:
             f"train.distributed.main_address: expected host:port of the first machine, got {spread.main_address!r}"
         )
     return spread
+
+
+def _check_batch(section: str, size: int, processes: int, each: int = 1) -> None:
+    parts = processes * each
+    if size % parts:
+        near = sorted({max(parts, size // parts * parts), (size // parts + 1) * parts})
+        raise ModelError(
+            f"{section}.batch_size: {size} texts cannot be split evenly among {processes} processes times {each} "
+            f"part(s); give {' or '.join(map(str, near))}, or another train.distributed"
+        )
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_model, save_model
+from torch.utils.data import Dataset, Sampler
 from transformers import EvalPrediction, Trainer
 from transformers.utils import SAFE_WEIGHTS_NAME
 
@@ -15,14 +16,14 @@ from tasks.train.average import Average
 from tasks.train.checkpoints import AVERAGE
 from tasks.train.memory import fewer_texts, out_of_memory
 from tasks.train.methods import FineTune
-from tasks.train.objectives import Objective
+from tasks.train.objectives import Loss
 from tasks.train.parameters import parameter_groups
-from tasks.train.sampler import LengthGrouped, longest_first
+from tasks.train.sampler import longest_first
 from tasks.train.tokens import Rows, token_counts
 from tasks.train.watchers import LossWatch
 
 
-class Numbered(torch.utils.data.Dataset[dict[str, Any]]):
+class Numbered(Dataset[dict[str, Any]]):
     """Encoded rows with their numbers as the column `rows`, by which a message can name them."""
 
     def __init__(self, rows: Rows) -> None:
@@ -51,9 +52,9 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
 
     def __init__(
         self,
-        objective: Objective,
+        objective: Loss,
         method: FineTune,
-        order: LengthGrouped,
+        order: Sampler[int],
         watch: LossWatch,
         average: Average | None,
         **options: Any,
@@ -89,7 +90,7 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
         self._step_rows = sum(len(batch["rows"]) for batch in batches if "rows" in batch)
         return batches, items
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> LengthGrouped:
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return self._order
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Sequence[int]:

@@ -1,9 +1,10 @@
-"""What to do when memory runs out: smaller parts of a batch, more of them. Measures no memory."""
+"""What to do where memory does not suffice: smaller parts of a batch, activations made again. Measures no memory."""
 
 import logging
 
 import torch
 from accelerate import PartialState
+from transformers import PreTrainedModel
 
 from tasks.errors import ModelError
 
@@ -61,3 +62,15 @@ def fewer_texts(texts: int, error: RuntimeError) -> int:
         raise ModelError(f"evaluation runs out of memory with one text at a time ({reason}): {MEND}") from error
     log.warning("out of memory evaluating %d texts at a time (%s): going on with %d", texts, reason, texts // 2)
     return texts // 2
+
+
+def compute_again(model: torch.nn.Module) -> None:
+    """Let the layers compute their activations again instead of keeping them (Chen et al. 2016).
+
+    Raises:
+        ModelError: the base's family cannot.
+    """
+    able = [part for part in model.modules() if isinstance(part, PreTrainedModel)][:1]
+    if not able or not able[0].supports_gradient_checkpointing:
+        raise ModelError("train.checkpointing: this base cannot compute activations again; set it to false")
+    able[0].activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})

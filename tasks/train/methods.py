@@ -146,6 +146,9 @@ class FineTune:
         if not isinstance(self.tune, Full) and self.distributed and self.distributed.strategy == "fsdp":
             raise ValueError(f"fsdp shards a model all of whose weights learn, and with `tune: {self.tune.kind}` some "
                              "do not; set distributed.strategy: ddp")  # fmt: skip
+        if (self.adapt or self.contrastive) and self.distributed and self.distributed.strategy == "fsdp":
+            raise ValueError("fsdp shards fine-tuning alone, and `adapt` and `contrastive` train a whole model before "
+                             "it; set distributed.strategy: ddp, or leave them out")  # fmt: skip
         if self.start == "champion" and self.distil and self.distil.student != ():
             raise ValueError("`start: champion` and `distil.student` both say where training starts; leave one out")
         return self

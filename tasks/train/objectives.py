@@ -13,7 +13,7 @@ In evaluation it is the plain mean cross-entropy whatever the parts, so that tra
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from tasks.train.methods import FineTune
 log = logging.getLogger(__name__)
 
 Inputs = dict[str, Tensor]
+Loss = Callable[[nn.Module, Inputs], tuple[Tensor, dict[str, Tensor]]]  # model, batch -> mean loss, outputs
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 NO_LABEL = -100  # the label of a text that has none, as everywhere in PyTorch
 NEARLY_SURE = 1e-7  # 1 - p that is still told from 0, where the focal weight's slope may have no bound

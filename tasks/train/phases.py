@@ -1,32 +1,33 @@
-"""A training before fine-tuning, such as domain adaptation: run with the Hugging Face `Trainer`, its result kept.
+"""A training before fine-tuning, such as domain adaptation: run as fine-tuning is, its result kept.
 
 Chooses no rows and no loss. A phase that is done is not done again when a killed training goes on; one that was killed
-starts anew.
+goes on from its last checkpoint.
 """
 
 import json
 import logging
-import os
-import tempfile
+import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import safe_open
 from safetensors.torch import load_model, save_model
-from torch import Tensor, nn
-from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
-from transformers.trainer_callback import PrinterCallback
+from torch import nn
+from transformers import set_seed
 
-from tasks.errors import ModelError
-from tasks.progress import report_progress
-from tasks.train.precision import use_bf16
+from tasks.train.methods import Adapt, Contrastive, FineTune, Full
+from tasks.train.objectives import Loss
+from tasks.train.processes import agreed, is_main
+from tasks.train.trainer import Phase, train
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
 
-Loss = Callable[[nn.Module, dict[str, Tensor]], Tensor]
 Notes = dict[str, float]
 
 
@@ -36,7 +37,7 @@ def once(name: str, model: nn.Module, work: Path | None, seed: int, train: Calla
     The random state is the seed's before and after, so that what follows is the same either way.
     """
     path = work and work / f"{name}.safetensors"
-    if path and path.is_file():
+    if path and agreed(path.is_file):
         load_model(model, path)
         with safe_open(path, "pt") as file:
             notes: Notes = json.loads(file.metadata()["notes"])
@@ -46,81 +47,42 @@ def once(name: str, model: nn.Module, work: Path | None, seed: int, train: Calla
         started = time.monotonic()
         notes = train()
         notes |= {f"{name}_seconds": round(time.monotonic() - started, 3)} if notes else {}
-        if path:
+        if path and is_main():
             _keep(model, path, notes)
     set_seed(seed)
     return notes
 
 
 def _keep(model: nn.Module, path: Path, notes: Notes) -> None:
+    """Write what a phase came to; its checkpoints are of no use then."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")  # of several processes each writes its own
+    partial = path.with_suffix(".partial")
     save_model(model, str(partial), {"notes": json.dumps(notes)})
     partial.rename(path)
+    shutil.rmtree(path.with_suffix(""), ignore_errors=True)
 
 
 def run_phase(
-    name: str,
+    phase: Phase,
     model: nn.Module,
-    rows: Sequence[dict[str, Any]],
-    collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]],
-    *,
+    tokenizer: "PreTrainedTokenizerBase",
     loss: Loss,
-    epochs: float,
-    learning_rate: float,
-    batch_size: int,
-    precision: str,
-    seed: int,
-    sampling: str = "random",
+    own: Adapt | Contrastive,
+    method: FineTune,
+    rows: Sequence[dict[str, Any]],
+    work: Path | None,
+    row_name: Callable[[int], str],
 ) -> None:
-    """Train the model in place on the rows: AdamW, a tenth of the steps warm-up, then linear decay.
+    """Train the model in place on the rows, once each in their order: AdamW, a tenth of the steps warm-up, then decay.
+
+    Args:
+        own: the phase's learning rate and batch size; all else of how it is run is the method's.
+        work: where checkpoints are kept; None: nowhere.
+        row_name: how a message names a row.
 
     Raises:
-        ModelError: the loss is not a finite number.
+        ModelError: the loss is not a finite number, the precision is not to be had, or memory does not suffice.
     """
-    steps = max(1, round(epochs * len(rows) / batch_size))
-    with tempfile.TemporaryDirectory(prefix="ratchet-") as folder:
-        arguments = TrainingArguments(
-            output_dir=folder, num_train_epochs=epochs, learning_rate=learning_rate,
-            per_device_train_batch_size=batch_size, weight_decay=0.01, warmup_steps=round(0.1 * steps),
-            bf16=use_bf16(precision), use_cpu=not torch.cuda.is_available(), train_sampling_strategy=sampling,
-            save_strategy="no", eval_strategy="no", remove_unused_columns=False, label_names=["labels"],
-            logging_steps=10, dataloader_pin_memory=torch.cuda.is_available(), disable_tqdm=True, report_to=[],
-            seed=seed,
-        )  # fmt: skip
-        trainer = _PhaseTrainer(loss, model=model, args=arguments, train_dataset=rows, data_collator=collate,
-                                callbacks=[_Watcher(name)])  # fmt: skip
-        trainer.remove_callback(PrinterCallback)
-        trainer.train()
-
-
-class _PhaseTrainer(Trainer):  # type: ignore[misc]
-    """The `Trainer` with the phase's loss."""
-
-    def __init__(self, loss: Loss, **options: Any) -> None:
-        super().__init__(**options)
-        self._loss = loss
-        self.model_accepts_loss_kwargs = False  # it is a mean over the batch
-
-    def compute_loss(
-        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        loss = self._loss(model, inputs)
-        return (loss, {}) if return_outputs else loss
-
-
-class _Watcher(TrainerCallback):  # type: ignore[misc]
-    """Reports progress and stops at a loss that is not a number."""
-
-    def __init__(self, phase: str) -> None:
-        self._phase = phase
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        report_progress(self._phase, state.global_step, state.max_steps)
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        loss = (logs or {}).get("loss")
-        if loss is not None and not abs(float(loss)) < float("inf"):
-            raise ModelError(
-                f"train.{self._phase}: the loss is {loss} at step {state.global_step}: lower its learning_rate"
-            )
+    run = replace(method, learning_rate=own.learning_rate, batch_size=own.batch_size, epochs=1, weight_decay=0.01,
+                  warmup_share=0.1, schedule="linear", tune=Full(), ema=0.0, adapt=None, contrastive=None)  # fmt: skip
+    train(model, tokenizer, loss, run, rows, [], work, row_name, phase=phase)

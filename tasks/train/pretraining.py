@@ -30,14 +30,12 @@ def pretrain(
     Raises:
         ModelError: the base cannot be adapted, or a loss is not a finite number.
     """
-    notes, seed, precision = Notes(), method.seed, method.precision
+    notes = Notes()
     if (adapting := method.adapt) is not None:
         checkpoint = resolve_base(base_name(base)) if isinstance(base, str | Pretrained) else ""
-        labelled = [text for text, _ in lesson.train]
-        notes |= once("adapt", model, lesson.work, seed, lambda: adapt(
-            model, tokenizer, adapting, lesson.unlabelled, labelled, max_length=method.max_length, precision=precision,
-            seed=seed, checkpoint=checkpoint))  # fmt: skip
+        notes |= once("adapt", model, lesson.work, method.seed, lambda: adapt(
+            model, tokenizer, adapting, method, lesson, checkpoint))  # fmt: skip
     if (contrasting := method.contrastive) is not None:
-        notes |= once("contrastive", model, lesson.work, seed, lambda: contrast(
-            model, tokenizer, contrasting, rows, precision=precision, seed=seed))  # fmt: skip
+        notes |= once("contrastive", model, lesson.work, method.seed, lambda: contrast(
+            model, tokenizer, contrasting, method, lesson, rows))  # fmt: skip
     return notes

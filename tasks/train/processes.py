@@ -6,6 +6,7 @@ Outside such a group every function answers as for the one process that there is
 import copy
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from transformers import TrainingArguments
 
 Model = TypeVar("Model", bound=nn.Module)
+Chosen = TypeVar("Chosen")
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +56,19 @@ def let_cpu_shard(arguments: "TrainingArguments") -> None:
 def is_main() -> bool:
     """Return whether this process is the one that writes: the first of the group, or the only one."""
     return not is_worker() or int(os.environ.get("RANK", "0")) == 0
+
+
+def agreed(choose: Callable[[], Chosen]) -> Chosen:
+    """Return what the first of all processes chooses; all of them must call it."""
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+
+    state = PartialState()
+    chosen: list[Any] = [choose() if state.is_main_process else None]
+    if state.num_processes > 1:
+        broadcast_object_list(chosen)
+    made: Chosen = chosen[0]
+    return made
 
 
 def shell_of(model: Model) -> Model:

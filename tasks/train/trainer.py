@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
 from safetensors.torch import load_model, save_model
-from transformers import DataCollatorWithPadding, PreTrainedModel, TrainerCallback, TrainingArguments
+from torch.utils.data import SequentialSampler
+from transformers import DataCollatorWithPadding, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from tasks.errors import ModelError
@@ -26,11 +26,11 @@ from tasks.train import checkpoints, parameters
 from tasks.train.average import Average
 from tasks.train.checkpoints import Course
 from tasks.train.loop import Numbered, ObjectiveTrainer
-from tasks.train.memory import fit_parts, more_parts, out_of_memory
+from tasks.train.memory import compute_again, fit_parts, more_parts, out_of_memory
 from tasks.train.methods import FineTune
-from tasks.train.objectives import Objective
+from tasks.train.objectives import Loss
 from tasks.train.precision import choose_precision, tf32_products
-from tasks.train.processes import let_cpu_shard, process_options, restore_weights
+from tasks.train.processes import agreed, let_cpu_shard, process_options, restore_weights
 from tasks.train.sampler import LengthGrouped
 from tasks.train.tokens import Rows, token_counts
 from tasks.train.watchers import BestEpoch, EpochOrder, LossWatch, Reporter, Saver
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
-
-Chosen = TypeVar("Chosen")
 
 START, RUN = "start.safetensors", "run.json"
 LOGGING_STEPS = 10
@@ -57,12 +55,20 @@ class _Run:
 
 
 @dataclass(frozen=True)
+class Phase:
+    """What sets a training before fine-tuning apart from it; it reads its rows in the order in which they are given."""
+
+    name: str  # of its section, its folder, its progress and its metrics
+    collate: Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]  # keeps their column `rows`
+
+
+@dataclass(frozen=True)
 class _Job:
     """What is trained on what."""
 
     model: torch.nn.Module
     tokenizer: "PreTrainedTokenizerBase"
-    objective: Objective
+    objective: Loss
     method: FineTune
     rows: Rows
     valid: Rows
@@ -70,18 +76,25 @@ class _Job:
     callbacks: Sequence[TrainerCallback]
     folder: Path
     resumes: bool  # whether the folder outlives the process
+    phase: Phase | None
+
+    @property
+    def section(self) -> str:
+        """Of the spec, that says how it is trained."""
+        return f"train.{self.phase.name}" if self.phase else "train"
 
 
 def train(
     model: torch.nn.Module,
     tokenizer: "PreTrainedTokenizerBase",
-    objective: Objective,
+    objective: Loss,
     method: FineTune,
     rows: Rows,
     valid: Rows,
     work: Path | None = None,
     row_name: Callable[[int], str] = str,
     callbacks: Sequence[TrainerCallback] = (),
+    phase: Phase | None = None,
 ) -> dict[str, float]:
     """Train the model in place and return what is noted of it: losses, scores, epochs, seconds.
 
@@ -94,13 +107,15 @@ def train(
         work: where checkpoints are kept; None: nowhere.
         row_name: how a message names a train row.
         callbacks: further ones of the `Trainer`.
+        phase: which one it is before fine-tuning; None: this is fine-tuning.
 
     Raises:
         ModelError: the loss is not a finite number, the precision is not to be had, or memory does not suffice.
     """
-    with _folder(work) as folder:
-        job = _Job(model, tokenizer, objective, method, rows, valid, row_name, callbacks, folder, work is not None)
-        run = _agreed(lambda: _decide(job))
+    with _folder(work, phase.name if phase else "train") as folder:
+        job = _Job(model, tokenizer, objective, method, rows, valid, row_name, callbacks, folder, work is not None,
+                   phase)  # fmt: skip
+        run = agreed(lambda: _decide(job))
         with tf32_products(run.precision == "tf32"):
             while True:
                 try:
@@ -108,33 +123,33 @@ def train(
                 except RuntimeError as error:
                     if not out_of_memory(error):
                         raise
-                    run = replace(run, parts=more_parts(_share(method), run.parts, error))
+                    run = replace(run, parts=more_parts(_share(job), run.parts, error))
                 gc.collect()  # what the failed attempt held: its traceback is gone by here
                 torch.cuda.empty_cache()
 
 
 @contextmanager
-def _folder(work: Path | None) -> Iterator[Path]:
+def _folder(work: Path | None, name: str) -> Iterator[Path]:
     if work is None:
-        with tempfile.TemporaryDirectory(prefix="training-") as name:
-            yield Path(name)
+        with tempfile.TemporaryDirectory(prefix="training-") as made:
+            yield Path(made)
     else:
-        folder = work / "train"
+        folder = work / name
         folder.mkdir(parents=True, exist_ok=True)
         yield folder
 
 
-def _share(method: FineTune) -> int:
+def _share(job: _Job) -> int:
     """Return how many texts of a batch this process takes.
 
     Raises:
         ModelError: the batch cannot be shared evenly.
     """
-    processes = int(PartialState().num_processes)
-    if method.batch_size % processes:
-        raise ModelError(f"train.batch_size: {method.batch_size} texts cannot be shared by {processes} processes; give "
-                         f"a multiple of {processes}")  # fmt: skip
-    return method.batch_size // processes
+    processes, batch = int(PartialState().num_processes), job.method.batch_size
+    if batch % processes:
+        raise ModelError(f"{job.section}.batch_size: {batch} cannot be shared by {processes} processes; give a "
+                         f"multiple of {processes}")  # fmt: skip
+    return batch // processes
 
 
 def _decide(job: _Job) -> _Run:
@@ -149,12 +164,12 @@ def _decide(job: _Job) -> _Run:
         log.warning("%s cannot be read and is made anew (%s)", path, error)
     chosen = choose_precision(job.method.precision)
     log.info("precision: %s (%s)", chosen.name, chosen.reason)
-    return _Run(chosen.name, fit_parts(_share(job.method), job.method.accumulate))
+    return _Run(chosen.name, fit_parts(_share(job), job.method.accumulate))
 
 
 def _attempt(job: _Job, run: _Run) -> dict[str, float]:
     """Return the notes of a training that goes on from the last checkpoint, or from the start where there is none."""
-    checkpoint = _agreed(lambda: _open_folder(job, run))
+    checkpoint = agreed(lambda: _open_folder(job, run))
     if checkpoint is None and (job.folder / START).is_file():
         load_model(job.model, job.folder / START)
     course = checkpoints.read_course(checkpoint)
@@ -175,16 +190,6 @@ def _attempt(job: _Job, run: _Run) -> dict[str, float]:
     return _notes(job, course)
 
 
-def _agreed(choose: Callable[[], Chosen]) -> Chosen:
-    """Return what the first of all processes chooses."""
-    state = PartialState()
-    chosen: list[Any] = [choose() if state.is_main_process else None]
-    if state.num_processes > 1:
-        broadcast_object_list(chosen)
-    made: Chosen = chosen[0]
-    return made
-
-
 def _open_folder(job: _Job, run: _Run) -> Path | None:
     """Return the checkpoint to go on from; keep what a later attempt needs to start alike."""
     checkpoints.write_json(job.folder / RUN, asdict(run))
@@ -196,46 +201,39 @@ def _open_folder(job: _Job, run: _Run) -> Path | None:
 
 
 def _trainer(job: _Job, run: _Run, course: Course) -> tuple[ObjectiveTrainer, Saver, Average | None]:
-    method, batch = job.method, _share(job.method) // run.parts
+    method, batch = job.method, _share(job) // run.parts
     if method.checkpointing:
-        _compute_again(job.model)
+        compute_again(job.model)
     args = _arguments(job, run, batch)
     args._n_gpu = min(args.n_gpu, 1)  # one process trains on one GPU: several are for `train.distributed`
     job.model.to(args.device)
     average = Average(job.model, method.ema) if method.ema else None
-    order = LengthGrouped(token_counts(job.rows), method.batch_size, method.seed)
-    watch = LossWatch(course, job.row_name, average)
+    grouped = None if job.phase else LengthGrouped(token_counts(job.rows), method.batch_size, method.seed)
+    watch = LossWatch(course, job.row_name, average, job.section)
     saver = Saver(course, watch, average, job.folder, job.resumes)
     best = [BestEpoch(course, method.patience, job.folder)] if job.valid else []
     trainer = ObjectiveTrainer(
-        job.objective, method, order, watch, average,
+        job.objective, method, grouped or SequentialSampler(job.rows), watch, average,
         model=job.model,
         args=args,
         train_dataset=Numbered(job.rows),
         eval_dataset=Numbered(job.valid) if job.valid else None,
-        data_collator=DataCollatorWithPadding(job.tokenizer, pad_to_multiple_of=8 if _on_cuda() else None),
+        data_collator=job.phase.collate if job.phase else _padding(job),
         callbacks=[
-            EpochOrder(order), watch, *parameters.callbacks(method.tune), *job.callbacks, *best, saver, Reporter(),
+            *([EpochOrder(grouped)] if grouped else []), watch, *parameters.callbacks(method.tune), *job.callbacks,
+            *best, saver, Reporter(job.phase.name if job.phase else ""),
         ],
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
     return trainer, saver, average
 
 
+def _padding(job: _Job) -> DataCollatorWithPadding:
+    return DataCollatorWithPadding(job.tokenizer, pad_to_multiple_of=8 if _on_cuda() else None)
+
+
 def _on_cuda() -> bool:
     return torch.cuda.is_available()
-
-
-def _compute_again(model: torch.nn.Module) -> None:
-    """Let the layers compute their activations again instead of keeping them (Chen et al. 2016).
-
-    Raises:
-        ModelError: the base's family cannot.
-    """
-    able = [part for part in model.modules() if isinstance(part, PreTrainedModel)][:1]
-    if not able or not able[0].supports_gradient_checkpointing:
-        raise ModelError("train.checkpointing: this base cannot compute activations again; set it to false")
-    able[0].activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
 
 
 def _arguments(job: _Job, run: _Run, batch: int) -> TrainingArguments:

@@ -47,8 +47,10 @@ class LossWatch(TrainerCallback):  # type: ignore[misc]
     On the CPU it looks at each batch; on a GPU, which it would hold up, at each logging step.
     """
 
-    def __init__(self, course: Course, row_name: RowName, average: Average | None = None) -> None:
-        self._course, self._row_name, self._average = course, row_name, average
+    def __init__(
+        self, course: Course, row_name: RowName, average: Average | None = None, section: str = "train"
+    ) -> None:
+        self._course, self._row_name, self._average, self._section = course, row_name, average, section
         self._seen: list[tuple[int, Tensor, float, Tensor | None]] = []  # step, loss, its weight in the step, rows
 
     def see(self, step: int, loss: Tensor, weight: float, rows: Tensor | None) -> None:
@@ -74,7 +76,7 @@ class LossWatch(TrainerCallback):  # type: ignore[misc]
         for (step, _, _, rows), loss in zip(seen, losses, strict=True):
             if not math.isfinite(loss):
                 raise ModelError(f"the training loss is {loss} at step {step}{self._named(rows)}: lower "
-                                 "train.learning_rate, or look at these rows")  # fmt: skip
+                                 f"{self._section}.learning_rate, or look at these rows")  # fmt: skip
         weights = torch.tensor([weight for _, _, weight, _ in seen], dtype=torch.float64)
         means = mean_over_processes(torch.tensor(losses, dtype=torch.float64))
         self._course.loss_sum += float(weights @ means)
@@ -176,13 +178,16 @@ class Saver(TrainerCallback):  # type: ignore[misc]
 
 
 class Reporter(TrainerCallback):  # type: ignore[misc]
-    """Tells whoever listens how far the training is and what was measured."""
+    """Tells whoever listens how far the training is and what was measured, by the name of its phase before the fit."""
+
+    def __init__(self, phase: str = "") -> None:
+        self._what, self._prefix = phase or "fit", phase and f"{phase}_"
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero:
-            report_progress("fit", state.global_step, state.max_steps)
+            report_progress(self._what, state.global_step, state.max_steps)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
-        found = {name: float(logs[name]) for name in LIVE if name in logs} if logs else {}
+        found = {self._prefix + name: float(logs[name]) for name in LIVE if name in logs} if logs else {}
         if found and state.is_world_process_zero:
             report_metrics(state.global_step, found)

@@ -15,6 +15,7 @@ from tasks.train.adapt import adapt, language_model
 from tasks.train.bases import FromConfig
 from tasks.train.contrastive import INVERSE_PENALTY, contrast, cosine_loss, draw_order, embed, regress_head, supcon_loss
 from tasks.train.finetune import finetune
+from tasks.train.lesson import Lesson
 from tasks.train.loading import load_base
 from tasks.train.methods import Adapt, Contrastive, FineTune
 from tasks.train.phases import once
@@ -36,10 +37,16 @@ def opened(base, labels=4):
     return load_base(base, labels, "mean", 0.1)
 
 
-def adapted(base, unlabelled, labelled=(), method=FAST, **options):
+def run(own):
+    field = "adapt" if isinstance(own, Adapt) else "contrastive"
+    return FineTune(max_length=32, precision="fp32", seed=5, **{field: own})
+
+
+def adapted(base, unlabelled, labelled=(), own=FAST):
     model, tokenizer = opened(base)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    notes = adapt(model, tokenizer, method, unlabelled, labelled, max_length=32, precision="fp32", seed=5, **options)
+    taught = Lesson([(text, "a") for text in labelled], [], ("a",), unlabelled=tuple(unlabelled))
+    notes = adapt(model, tokenizer, own, run(own), taught)
     return model, tokenizer, before, notes
 
 
@@ -66,7 +73,7 @@ def test_the_language_model_is_the_encoder_itself_with_tied_weights(base):
 
 
 def test_the_same_seed_gives_the_same_encoder(base):
-    first, again = (adapted(base, domain_texts(40, 1), method=replace(FAST, epochs=1)) for _ in range(2))
+    first, again = (adapted(base, domain_texts(40, 1), own=replace(FAST, epochs=1)) for _ in range(2))
     assert first[3] == again[3]
     for name, tensor in first[0].state_dict().items():
         assert torch.equal(tensor, again[0].state_dict()[name]), name
@@ -97,7 +104,7 @@ def test_every_family_with_a_language_model_can_be_adapted(base, family):
     language, masked = language_model(model, tokenizer)
     assert masked is (family != "gpt2")
     assert language.base_model is model.encoder
-    notes = adapt(model, tokenizer, FAST, domain_texts(60, 1), (), max_length=32, precision="fp32", seed=5)
+    notes = adapt(model, tokenizer, FAST, run(FAST), Lesson([], [], (), unlabelled=tuple(domain_texts(60, 1))))
     assert notes["adapt_loss_after"] < 0.8 * notes["adapt_loss_before"]
 
 
@@ -116,7 +123,8 @@ def few(base, rows=40):
     model, tokenizer = opened(base)
     taught = lesson(rows)
     labels = [taught.labels.index(label) for _, label in taught.train]
-    return model, tokenizer, encode([text for text, _ in taught.train], tokenizer, 32, labels=labels), labels
+    rows = encode([text for text, _ in taught.train], tokenizer, 32, labels=labels)
+    return model, tokenizer, taught, [*rows], labels
 
 
 def separation(model, tokenizer, rows, labels):
@@ -130,21 +138,21 @@ def separation(model, tokenizer, rows, labels):
 
 @pytest.mark.parametrize("loss", ["cosine", "supcon"])
 def test_classes_stand_apart_after_contrastive_training(base, loss):
-    model, tokenizer, rows, labels = few(base)
+    model, tokenizer, taught, rows, labels = few(base)
     before = separation(model, tokenizer, rows, labels)
     method = replace(FEW, loss=loss, epochs=2 if loss == "cosine" else 12)
-    notes = contrast(model, tokenizer, method, rows, precision="fp32", seed=5)
+    notes = contrast(model, tokenizer, method, run(method), taught, rows)
     assert separation(model, tokenizer, rows, labels) > before + 0.2
     assert notes["contrastive_texts"] == len(draw_order(labels, method, 5))
     assert all(weights.requires_grad for weights in model.head.parameters())
 
 
 def test_it_is_skipped_where_no_class_is_short_of_rows(base, caplog):
-    model, tokenizer, rows, labels = few(base)
+    model, tokenizer, taught, rows, labels = few(base)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     method = replace(FEW, below=min(Counter(labels).values()))
     with caplog.at_level(logging.INFO, "tasks"):
-        assert contrast(model, tokenizer, method, rows, precision="fp32", seed=5) == {}
+        assert contrast(model, tokenizer, method, run(method), taught, rows) == {}
     assert "contrastive: skipped" in caplog.text
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
@@ -193,7 +201,7 @@ def test_the_losses_agree_with_their_definition():
 
 @pytest.mark.parametrize("classes", [(0, 1), (0, 1, 3), (0, 1, 2, 3)])
 def test_the_head_gives_the_probabilities_of_the_logistic_regression(base, classes):
-    model, tokenizer, rows, labels = few(base)
+    model, tokenizer, _, rows, labels = few(base)
     kept = [place for place, label in enumerate(labels) if label in classes]
     rows, labels = [rows[place] for place in kept], [labels[place] for place in kept]
     vectors = embed(model, rows, DataCollatorWithPadding(tokenizer))
