@@ -24,6 +24,7 @@ class Child:
     method: dict[str, Any] = field(default_factory=dict)
     valid: bool = True
     every_seconds: float = 0.0  # between two checkpoints
+    die_in: str = "fit"  # what it does when it is killed: that, or a phase before it
     die_at: int = 0  # the step at whose end it is killed; 0: at none
     die_saving: int = 0  # the step whose checkpoint it is killed in the middle of
 
@@ -59,14 +60,15 @@ def fit(child: Child) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     def on_step(what: str, done: int, total: int) -> None:
-        with (Path(child.root) / "steps").open("a", encoding="utf-8") as file:
+        with (Path(child.root) / f"steps-{what}").open("a", encoding="utf-8") as file:
             file.write(f"{done}\n")
-        if done == child.die_at:
+        if (what, done) == (child.die_in, child.die_at):
             die()
 
     seal = checkpoints.seal_checkpoint
+    deadly = Path(child.root, "work", child.die_in.replace("fit", "train"), f"checkpoint-{child.die_saving}")
     checkpoints.EVERY_SECONDS, checkpoints.EPOCH_SECONDS = child.every_seconds, 0.0
-    checkpoints.seal_checkpoint = lambda path: (die if path.name == f"checkpoint-{child.die_saving}" else seal)(path)
+    checkpoints.seal_checkpoint = lambda path: (die if path == deadly else seal)(path)
     torch.set_num_threads(1)
     train, valid, labels = lesson_rows()
     method = FineTune(**{"epochs": 3, "learning_rate": 0.01, "precision": "fp32"} | child.method)
@@ -77,15 +79,15 @@ def fit(child: Child) -> None:
     (Path(child.root) / f"{child.name}.json").write_text(json.dumps(made.notes), "utf-8")
 
 
-def steps(root: Path) -> list[int]:
-    """Return the steps that all processes of a training did, in their order."""
-    return [int(line) for line in (root / "steps").read_text("utf-8").split()]
+def steps(root: Path, what: str = "fit") -> list[int]:
+    """Return the steps that all processes of a training, or of a phase before it, did, in their order."""
+    return [int(line) for line in (root / f"steps-{what}").read_text("utf-8").split()]
 
 
 def result(root: Path, name: str) -> tuple[bytes, dict[str, float]]:
     """Return the weights of a finished training, and its notes but for what its seconds decide."""
     notes = json.loads((root / f"{name}.json").read_text("utf-8"))
-    timed = ("train_seconds", "texts_per_s")
+    timed = ("train_seconds", "texts_per_s", "adapt_seconds", "contrastive_seconds")
     return (root / name / "model.safetensors").read_bytes(), {
         key: value for key, value in notes.items() if key not in timed
     }

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.texts_support import make_masking_base
 from tests.training_support import KILLED, Child, result, run_child, steps
 
 FOREVER = 1e9
@@ -49,6 +50,31 @@ def test_it_ends_as_if_it_had_not_been_killed(case: str, tmp_path: Path, tiny_ba
     found, found_notes = result(tmp_path / "killed", "model")
     assert found_notes == notes
     assert found == weights
+
+
+def test_phases_killed_on_the_way_go_on_too(tmp_path: Path) -> None:
+    base = str(make_masking_base(tmp_path / "base"))
+    method = {
+        "epochs": 1,
+        "adapt": {"epochs": 1.5, "learning_rate": 0.01},  # 203 texts read, seven steps
+        "contrastive": {"below": 40, "pairs": 1, "learning_rate": 0.005, "batch_size": 64},
+    }
+    whole = Child(str(tmp_path / "undisturbed"), base, "model", method)
+    killed = replace(whole, root=str(tmp_path / "killed"))
+    assert run_child(whole) == 0
+    kills: list[dict[str, Any]] = [
+        *({"die_in": "adapt", **place} for place in ({"die_at": 3}, {"die_at": 6}, {"die_saving": 7})),
+        *({"die_in": "contrastive", **place} for place in ({"die_at": 2}, {"die_saving": 4})),
+        {"die_at": 2},
+    ]
+    for kill in kills:
+        assert run_child(replace(killed, **kill)) == KILLED
+    assert run_child(killed) == 0
+    assert steps(tmp_path / "killed", "adapt") == [1, 2, 3, 3, 4, 5, 6, 6, 7, 7]
+    assert steps(tmp_path / "killed", "contrastive") == [1, 2, 2, 3, 4, 4, 5]
+    assert steps(tmp_path / "killed") == [1, 2, 2, 3, 4, 5]
+    assert result(tmp_path / "killed", "model") == result(tmp_path / "undisturbed", "model")
+    assert not (tmp_path / "killed" / "work" / "adapt").exists()  # its checkpoints
 
 
 def test_a_process_killed_after_the_end_of_training_trains_no_more(tmp_path: Path, tiny_base: Path) -> None:
