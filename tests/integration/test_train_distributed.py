@@ -24,8 +24,9 @@ from tasks.train.distributed import check, finetune_in_processes, join
 from tasks.train.finetune import finetune
 from tasks.train.job import Job, read_job, write_job
 from tasks.train.lesson import Lesson
-from tasks.train.methods import Distil, Distributed, FineTune, Lora
+from tasks.train.methods import Adapt, Contrastive, Distil, Distributed, FineTune, Lora
 from tests.loop_support import make_tiny_base, messages
+from tests.texts_support import make_masking_base
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -44,7 +45,10 @@ finetune(job.base, job.method, job.lesson, job.folder)
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A tiny base without dropout, whose draws differ from process to process."""
-    folder = make_tiny_base(tmp_path_factory.mktemp("base"))
+    return without_dropout(make_tiny_base(tmp_path_factory.mktemp("base")))
+
+
+def without_dropout(folder: Path) -> str:
     config = json.loads((folder / "config.json").read_text())
     config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     (folder / "config.json").write_text(json.dumps(config))
@@ -137,6 +141,37 @@ def test_sharded_training_is_as_one_process_is(
     assert "gathered the shards of" in caplog.text
 
 
+def test_phases_share_their_batches_and_come_to_what_one_process_does(lesson: Lesson, tmp_path: Path) -> None:
+    base = without_dropout(make_masking_base(tmp_path / "base"))
+    adapt = Adapt(learning_rate=0.002, batch_size=8)  # 72 texts
+    contrastive = Contrastive(below=20, pairs=1, learning_rate=0.002, batch_size=16)  # 160 pairs
+    method = replace(METHOD, epochs=1, adapt=adapt, contrastive=contrastive)
+    made, curves = [], list[Curve]()
+    for spread in (None, Distributed()):
+        steps, curve, epochs = [], Curve(), list[float]()
+        with (
+            progress_to(lambda *step, steps=steps: steps.append(step)),
+            metrics_to(lambda step, found, curve=curve: curve.append((step, dict(found)))),
+            epochs_to(lambda epoch, _, epochs=epochs: epochs.append(epoch)),
+        ):
+            task = replace(lesson, work=tmp_path / f"work-{len(made)}")
+            made.append(finetune(base, replace(method, distributed=spread), task, tmp_path / f"model-{len(made)}"))
+        assert [step for step in steps if step[0] == "adapt"] == [("adapt", at + 1, 9) for at in range(9)]
+        assert [step[1] for step in steps if step[0] == "contrastive"] == list(range(1, 11))
+        assert epochs == [1]  # of fine-tuning: a search stops by it
+        curves.append([(step, found) for step, found in curve if "contrastive_loss" in found])
+    assert made[1].notes["valid_loss"] == pytest.approx(made[0].notes["valid_loss"], rel=0.01)
+    for name in ("adapt_texts", "adapt_loss_before", "adapt_loss_after", "contrastive_texts"):
+        assert made[1].notes[name] == pytest.approx(made[0].notes[name], rel=1e-5), name
+    assert len(curves[0]) == len(curves[1]) == 1
+    assert curves[1][0][1]["contrastive_loss"] == pytest.approx(curves[0][0][1]["contrastive_loss"], rel=1e-3)
+    for phase in ("adapt", "contrastive"):
+        mine, its = (load_file(tmp_path / f"work-{at}" / f"{phase}.safetensors") for at in range(2))
+        for name, weights in its.items():  # the regression stops where it is near enough
+            close = 0.05 if (phase, name[:4]) == ("contrastive", "head") else 1e-5
+            np.testing.assert_allclose(mine[name], weights, atol=close, err_msg=f"{phase} {name}")
+
+
 def test_an_error_of_a_worker_is_the_one_that_a_single_process_raises(lesson: Lesson, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelError) as single:
@@ -196,6 +231,7 @@ def test_a_job_passes_between_processes_as_it_is(lesson: Lesson, tmp_path: Path)
         (replace(METHOD, batch_size=9, distributed=Distributed()), "9 texts cannot be split evenly .* give 8 or 10"),
         (replace(METHOD, accumulate=3, distributed=Distributed()), "2 processes times 3 .* give 6 or 12"),
         (replace(METHOD, batch_size=1, distributed=Distributed()), "give 2, or"),
+        (replace(METHOD, adapt=Adapt(batch_size=7), distributed=Distributed()), r"train\.adapt\.batch_size: .* 6 or 8"),
         (replace(METHOD, distributed=Distributed(processes=2, machines=3)), "multiple of 3"),
         (replace(METHOD, distributed=Distributed(processes=2, machines=2)), r"expected host:port .* got ''"),
     ],
