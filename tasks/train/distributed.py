@@ -119,8 +119,8 @@ def _check_batch(section: str, size: int, processes: int, each: int = 1) -> None
     if size % parts:
         near = sorted({max(parts, size // parts * parts), (size // parts + 1) * parts})
         raise ModelError(
-            f"{section}.batch_size: {size} texts cannot be split evenly among {processes} processes times {each} "
-            f"part(s); give {' or '.join(map(str, near))}, or another train.distributed"
+            f"{section}.batch_size: {size} cannot be split evenly among {processes} processes times {each} part(s); "
+            f"give {' or '.join(map(str, near))}, or another train.distributed"
         )
 
 

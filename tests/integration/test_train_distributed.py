@@ -228,7 +228,7 @@ def test_a_job_passes_between_processes_as_it_is(lesson: Lesson, tmp_path: Path)
 @pytest.mark.parametrize(
     ("method", "says"),
     [
-        (replace(METHOD, batch_size=9, distributed=Distributed()), "9 texts cannot be split evenly .* give 8 or 10"),
+        (replace(METHOD, batch_size=9, distributed=Distributed()), "9 cannot be split evenly .* give 8 or 10"),
         (replace(METHOD, accumulate=3, distributed=Distributed()), "2 processes times 3 .* give 6 or 12"),
         (replace(METHOD, batch_size=1, distributed=Distributed()), "give 2, or"),
         (replace(METHOD, adapt=Adapt(batch_size=7), distributed=Distributed()), r"train\.adapt\.batch_size: .* 6 or 8"),

@@ -18,8 +18,9 @@ from tasks.train.finetune import finetune
 from tasks.train.lesson import Lesson
 from tasks.train.loading import load_base
 from tasks.train.methods import Adapt, Contrastive, FineTune
-from tasks.train.phases import once
+from tasks.train.phases import once, run_phase
 from tasks.train.tokens import encode
+from tasks.train.trainer import Phase
 from tests.loop_support import make_tiny_base
 from tests.texts_support import domain_texts, lesson, make_masking_base
 
@@ -236,6 +237,42 @@ def test_a_phase_that_was_done_is_not_done_again(base, tmp_path):
     assert ran == [1]
     assert torch.equal(*heads)
     assert drawn[0] == drawn[1]  # what follows draws the same
+
+
+@pytest.mark.parametrize(("phase", "named"), [("adapt", 2), ("contrastive", 4)])  # of a batch of two: texts, pairs
+def test_a_loss_that_is_no_number_names_the_phase_and_the_rows(base, phase, named):
+    model, tokenizer, taught, rows, _ = few(base)
+    model.encoder.get_input_embeddings().weight.data[tokenizer.convert_tokens_to_ids("please")] = float("nan")
+    taught = replace(taught, ids=tuple(f"id-{text}" for text, _ in taught.train))
+    with pytest.raises(ModelError, match=rf"at step \d+, on rows id-.*: lower train\.{phase}\.learning_rate") as failed:
+        if phase == "adapt":
+            own = replace(FAST, batch_size=2)
+            adapt(model, tokenizer, own, run(own), taught)
+        else:
+            own = replace(FEW, batch_size=2)
+            contrast(model, tokenizer, own, run(own), taught, rows)
+    said = str(failed.value)
+    assert said.count("id-") == named
+    assert any(f"id-{text}" in said for text, _ in taught.train if "please" in text)
+
+
+def test_a_phase_goes_on_where_memory_runs_out(base, caplog, tmp_path):
+    model, tokenizer, taught, rows, _ = few(base)
+    sizes = []
+
+    def loss(model, inputs):
+        sizes.append(len(inputs["input_ids"]))
+        if sizes[-1] > 8:
+            raise RuntimeError("out of memory")
+        return model(**{name: inputs[name] for name in ("input_ids", "attention_mask")})["pooled"].square().mean(), {}
+
+    phase = Phase("adapt", DataCollatorWithPadding(tokenizer))
+    with caplog.at_level(logging.INFO, "tasks"):
+        run_phase(phase, model, tokenizer, loss, FAST, run(FAST), rows, tmp_path, taught.row_name)
+    assert sizes[0] == 16
+    assert set(sizes[1:]) == {8}
+    assert "going on with 8 at a time" in caplog.text
+    assert "precision: fp32 (as asked)" in caplog.text
 
 
 def test_a_training_goes_through_its_phases(base, tmp_path):

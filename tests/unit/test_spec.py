@@ -136,6 +136,9 @@ def test_a_misspelt_key_suggests_the_nearest(refusal, content, message):
          "are kept that `checkpointing` could spare; leave it out"),
         (lever(train={"tune": "gradual", "distributed": {"strategy": "fsdp"}}), "levers[1].train: fsdp shards a model "
          "all of whose weights learn, and with `tune: gradual` some do not; set distributed.strategy: ddp"),
+        (lever(train={"adapt": {}, "distributed": {"strategy": "fsdp"}}), "levers[1].train: fsdp shards fine-tuning "
+         "alone, and `adapt` and `contrastive` train a whole model before it; set distributed.strategy: ddp, or leave "
+         "them out"),
         (lever(train={"start": "champion", "distil": {"student": [0]}}), "levers[1].train: `start: champion` and "
          "`distil.student` both say where training starts; leave one out"),
         (lever(augment=["keep_label"]), "levers[1].augment: 'keep_label' filters what the methods before it made; "
