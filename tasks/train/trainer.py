@@ -74,9 +74,9 @@ class _Job:
     valid: Rows
     row_name: Callable[[int], str]
     callbacks: Sequence[TrainerCallback]
+    phase: Phase | None
     folder: Path
     resumes: bool  # whether the folder outlives the process
-    phase: Phase | None
 
     @property
     def section(self) -> str:
@@ -113,8 +113,7 @@ def train(
         ModelError: the loss is not a finite number, the precision is not to be had, or memory does not suffice.
     """
     with _folder(work, phase.name if phase else "train") as folder:
-        job = _Job(model, tokenizer, objective, method, rows, valid, row_name, callbacks, folder, work is not None,
-                   phase)  # fmt: skip
+        job = _Job(model, tokenizer, objective, method, rows, valid, row_name, callbacks, phase, folder, bool(work))
         run = agreed(lambda: _decide(job))
         with tf32_products(run.precision == "tf32"):
             while True:
@@ -124,8 +123,13 @@ def train(
                     if not out_of_memory(error):
                         raise
                     run = replace(run, parts=more_parts(_share(job), run.parts, error))
-                gc.collect()  # what the failed attempt held: its traceback is gone by here
-                torch.cuda.empty_cache()
+                _free()
+
+
+def _free() -> None:
+    """Free what a failed attempt held: its traceback is gone by here."""
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 @contextmanager
