@@ -10,6 +10,7 @@ from tasks.errors import ArtifactError
 from tasks.records import Candidate
 
 MANIFEST = "manifest.json"
+TIMINGS = ("_seconds", "_per_s")  # notes that differ from run to run
 OF_THE_MODEL = ("task", "labels", "max_length", "inputs")  # what no change of the weights or the runtime changes
 
 
@@ -20,7 +21,7 @@ def seal(folder: Path, *, runtime: str, notes: dict[str, float], **manifest: Any
         "format": 1,
         "runtime": runtime,
         **manifest,
-        "notes": notes,
+        "notes": {name: value for name, value in notes.items() if not name.endswith(TIMINGS)},  # equal models are equal
         "files": {name: file_sha256(path) for name, path in files.items() if name != MANIFEST},
     }
     (folder / MANIFEST).write_text(json.dumps(content, indent=1, sort_keys=True), "utf-8")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+EPOCHS = {"supcon": 10, "cosine": 1}
 TOGETHER = 4  # texts of one class that stand side by side in a batch of the supervised contrastive loss
 INVERSE_PENALTY = 10.0  # C of the regression, on vectors of length 1
 NEVER = -30.0  # logit of a label that the regression saw no row of, below its lowest one
@@ -91,7 +92,8 @@ def draw_order(labels: Sequence[int], method: Contrastive, seed: int) -> list[in
     classes = [[place for place, label in enumerate(labels) if label == one] for one in sorted(set(labels))]
     share = min(method.below, max(map(len, classes)))
     draw = _draw_pairs if method.loss == "cosine" else _draw_groups
-    return [place for _ in range(method.epochs) for place in draw(classes, share, method.pairs, rng)]
+    epochs = method.epochs or EPOCHS[method.loss]
+    return [place for _ in range(epochs) for place in draw(classes, share, method.pairs, rng)]
 
 
 def _draw_pairs(classes: Sequence[Sequence[int]], share: int, pairs: int, rng: random.Random) -> list[int]:

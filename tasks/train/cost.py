@@ -21,7 +21,8 @@ def base_cost(base: "Base | nn.Module") -> int:
         return multiply_adds(base)
     import torch
 
-    from tasks.train.families import check_layers, encoder_layers, make_encoder
+    from tasks.train.families import check_layers, make_encoder
+    from tasks.train.layers import encoder_layers
     from tasks.train.loading import base_config
 
     config = base_config(base)

@@ -14,6 +14,7 @@ from transformers import CONFIG_MAPPING, AutoModel, AutoModelForTextEncoding, Pr
 
 from tasks.errors import ModelError
 from tasks.train.bases import FromConfig
+from tasks.train.layers import find_layers
 
 ENCODER_HALVES = ("t5", "mt5", "umt5")  # encoder-decoders whose encoder transformers loads alone
 WINDOWS = {  # where the config of a family that offers sliding-window attention says how many tokens it has
@@ -151,25 +152,20 @@ def set_window(config: PreTrainedConfig, window: int) -> None:
     setattr(config, field, window)
 
 
-def encoder_layers(encoder: nn.Module) -> nn.ModuleList:
-    """Return the layers of an encoder, from the one above the embeddings to the last.
+def _stack(encoder: nn.Module) -> tuple[str, nn.ModuleList]:
+    """Return name and layers of an encoder that has as many as its config says.
 
     Raises:
-        ModelError: they are not found, such as where all layers share their weights.
+        ModelError: it has not, such as where all layers share their weights.
     """
-    return _stack(encoder)[1]
-
-
-def _stack(encoder: nn.Module) -> tuple[str, nn.ModuleList]:
-    """Return name and layers of the outermost list of modules that has as many as the config says."""
     config: Any = encoder.config
-    for name, module in encoder.named_modules():
-        if isinstance(module, nn.ModuleList) and len(module) == config.num_hidden_layers:
-            return name, module
-    raise ModelError(
-        f"recipe.base: the layers of {config.model_type} are not found, it may share one among all; leave `layers` out "
-        "and train it whole, or choose another base"
-    )
+    name, layers = find_layers(encoder)
+    if len(layers) != config.num_hidden_layers:
+        raise ModelError(
+            f"recipe.base: the layers of {config.model_type} are not found, it may share one among all; leave `layers` "
+            "out and train it whole, or choose another base"
+        )
+    return name, layers
 
 
 def keep_layers(encoder: PreTrainedModel, layers: Sequence[int]) -> PreTrainedModel:

@@ -6,8 +6,6 @@ Heavy libraries are imported where they are used, so that the stages can be read
 import logging
 import math
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,14 +30,6 @@ NAMED = 5  # labels in a line of the log
 _TRAINING = threading.Lock()
 
 
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Let one training at a time run in this process: torch's random state and accelerate's are the process's own."""
-    with _TRAINING:
-        yield
-
-
-@_alone()
 def finetune(base: Base, method: FineTune, lesson: Lesson, folder: Path) -> Candidate:
     """Return the fine-tuned model as a torch artifact in `folder`.
 
@@ -51,6 +41,11 @@ def finetune(base: Base, method: FineTune, lesson: Lesson, folder: Path) -> Cand
         from tasks.train.distributed import finetune_in_processes
 
         return finetune_in_processes(base, method, lesson, folder)
+    with _TRAINING:  # one at a time in this process: torch's random state and accelerate's are the process's own
+        return _finetune_here(base, method, lesson, folder)
+
+
+def _finetune_here(base: Base, method: FineTune, lesson: Lesson, folder: Path) -> Candidate:
     from transformers import set_seed
 
     from tasks.train.loading import longest_input

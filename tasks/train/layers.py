@@ -11,7 +11,7 @@ def encoder_layers(encoder: nn.Module) -> nn.ModuleList:
     Raises:
         ModelError: it has no list of modules.
     """
-    return _layers(encoder)[1]
+    return find_layers(encoder)[1]
 
 
 def parameter_depths(model: nn.Module) -> dict[str, int]:
@@ -23,7 +23,7 @@ def parameter_depths(model: nn.Module) -> dict[str, int]:
     Raises:
         ModelError: the model has no list of layers.
     """
-    path, layers = _layers(model)
+    path, layers = find_layers(model)
     names = {name: number for number, (name, _) in enumerate(model.named_parameters())}
     inside = {name: int(name.removeprefix(f"{path}.").split(".")[0]) for name in names if name.startswith(f"{path}.")}
     first = min(names[name] for name in inside)
@@ -40,7 +40,12 @@ def parameter_depths(model: nn.Module) -> dict[str, int]:
     }
 
 
-def _layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
+def find_layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
+    """Return where a model's layers are, and the layers, from the bottom up.
+
+    Raises:
+        ModelError: it has no list of modules.
+    """
     found: dict[str, nn.ModuleList] = {}
     for path, module in model.named_modules():  # outer ones come before those inside them
         if isinstance(module, nn.ModuleList) and not any(path.startswith(f"{outer}.") for outer in found):

@@ -68,14 +68,17 @@ class Adapt:
 
 @dataclass(frozen=True, config={"extra": "forbid"})
 class Contrastive:
-    """Contrastive training of the encoder on pairs of texts before the head (Tunstall et al. 2022, SetFit)."""
+    """Contrastive training of the encoder on pairs of texts before the head (Tunstall et al. 2022, SetFit).
+
+    `supcon` takes every pair in a batch (Khosla et al. 2020), `cosine` SetFit's drawn pairs, which cost far more texts.
+    """
 
     below: Annotated[int, Field(ge=2)] = 20  # rows of the rarest class, from which on it is skipped
-    pairs: Annotated[int, Field(ge=1)] = 20  # of each kind for every row
-    epochs: Annotated[int, Field(ge=1, le=100)] = 1
-    learning_rate: Rate = 5e-5
+    epochs: Annotated[int, Field(ge=1, le=100)] | None = None  # over rows or pairs; None: 10 of supcon, 1 of cosine
+    learning_rate: Rate = 1e-4
     batch_size: Annotated[int, Field(ge=2, le=4096)] = 32  # pairs
-    loss: Literal["cosine", "supcon"] = "cosine"  # supcon: every pair in a batch counts (Khosla et al. 2020)
+    loss: Literal["cosine", "supcon"] = "supcon"
+    pairs: Annotated[int, Field(ge=1)] = 20  # of cosine, of each kind for every row
     temperature: Annotated[float, Field(gt=0, le=10)] = 0.1  # of supcon
 
 

@@ -25,12 +25,12 @@ def open_storage(url: str, create: bool) -> "optuna.storages.RDBStorage":
     from sqlalchemy import event
     from sqlalchemy.pool import NullPool
 
-    options: dict[str, Any] = {"connect_args": {"timeout": BUSY_SECONDS}} if url.startswith("sqlite") else {}
+    options: dict[str, Any] = {"poolclass": NullPool}
+    if url.startswith("sqlite"):  # closing its last connection would write all of it to disk
+        options = {"connect_args": {"timeout": BUSY_SECONDS}}
     if create:
         _make_schema(url)
-    made = optuna.storages.RDBStorage(
-        url, engine_kwargs={**options, "poolclass": NullPool}, skip_table_creation=not create
-    )
+    made = optuna.storages.RDBStorage(url, engine_kwargs=options, skip_table_creation=not create)
     if url.startswith("sqlite"):
         event.listen(made.engine, "connect", _write_ahead)
     return made

@@ -9,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from flows.terminal import quiet
 from tests.bench.train_fewshot import measure_fewshot
 from tests.bench.train_search import measure_search
 from tests.bench.train_speed import measure_speed
@@ -28,6 +29,7 @@ def main() -> None:
     """Run the benchmark."""
     if not DATA.is_dir():
         sys.exit(f"{DATA} is absent: the benchmark needs the banking77 CSV files there")
+    quiet(verbose=False)
     started = time.monotonic()
     train, test = read_rows("train"), read_rows("test")
     with tempfile.TemporaryDirectory() as name:

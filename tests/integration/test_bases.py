@@ -18,8 +18,9 @@ from tasks.measure.runtime import load
 from tasks.records import Candidate
 from tasks.train.bases import Base, FromConfig, Pretrained
 from tasks.train.cost import base_cost
-from tasks.train.families import WINDOWS, encoder_inputs, encoder_layers, keep_layers, make_encoder, set_window
+from tasks.train.families import WINDOWS, encoder_inputs, keep_layers, make_encoder, set_window
 from tasks.train.finetune import finetune
+from tasks.train.layers import encoder_layers
 from tasks.train.lesson import Lesson
 from tasks.train.loading import load_base, longest_input
 from tasks.train.methods import FineTune

@@ -3,13 +3,18 @@
 Skipped where there is none.
 """
 
+import json
 import logging
+import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from pydantic import TypeAdapter
+from safetensors.torch import load_file, save_file
 
 from tasks.errors import ModelError
 from tasks.measure.runtime import load
@@ -18,7 +23,7 @@ from tasks.records import Candidate
 from tasks.train.bases import Base, FromConfig
 from tasks.train.finetune import finetune
 from tasks.train.lesson import Lesson
-from tasks.train.methods import Distributed, FineTune
+from tasks.train.methods import Distil, Distributed, FineTune
 from tests.training_support import lesson_rows
 
 pytestmark = [
@@ -38,7 +43,7 @@ def run(folder: Path, base: Base, method: FineTune = METHOD, **lesson: Any) -> C
     return finetune(base, method, Lesson(**given), folder / "model")
 
 
-def weights(model: Candidate) -> bytes:
+def bytes_of(model: Candidate) -> bytes:
     """Return the bytes of a model's weights."""
     return (Path(model.uri) / "model.safetensors").read_bytes()
 
@@ -53,6 +58,33 @@ def test_every_number_format_learns_and_the_model_serves_on_the_cpu(
     assert sum(output == label for output, (_, label) in zip(outputs, VALID, strict=True)) / len(VALID) > 0.85
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tune": {"kind": "frozen"}, "learning_rate": 0.05, "epochs": 20},
+        {"tune": {"kind": "gradual"}},
+        {"tune": {"kind": "lora", "rank": 8}},
+        {"tune": {"kind": "full", "layer_decay": 0.8}, "r_drop": 1.0, "ema": 0.9},
+        {"mixup": 0.4, "focal": 1.0, "class_weights": "balanced", "label_smoothing": 0.1},
+        {"contrastive": {"below": 1000, "epochs": 2}},
+        {"adapt": {}},
+    ],
+    ids=lambda changes: "+".join(changes),
+)
+def test_every_way_of_training_runs_there(changes: dict[str, Any], tmp_path: Path, tiny_base: Path) -> None:
+    base: Base = FromConfig("gpt2", tokenizer=str(tiny_base), hidden_size=32) if "adapt" in changes else str(tiny_base)
+    method = TypeAdapter(FineTune).validate_python({"epochs": 8, "learning_rate": 0.01, **changes})
+    made = run(tmp_path / "run", base, method, unlabelled=tuple(text for text, _ in VALID))
+    assert made.notes["valid_score"] > 0.6  # chance: 0.25
+
+
+def test_a_student_learns_there(tmp_path: Path, tiny_base: Path) -> None:
+    teacher = run(tmp_path / "teacher", str(tiny_base))
+    method = FineTune(epochs=8, learning_rate=0.01, distil=Distil(student=(0,)))
+    student = run(tmp_path / "student", str(tiny_base), method, teachers=(teacher,))
+    assert student.notes["valid_score"] > 0.6
+
+
 def test_the_format_is_chosen_by_the_device(tmp_path: Path, tiny_base: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="tasks.train"):
         run(tmp_path / "run", str(tiny_base), FineTune(epochs=1))
@@ -62,7 +94,7 @@ def test_the_format_is_chosen_by_the_device(tmp_path: Path, tiny_base: Path, cap
 
 def test_equal_recipes_make_equal_models(tmp_path: Path, tiny_base: Path) -> None:
     first, again = (run(tmp_path / name, str(tiny_base)) for name in ("first", "again"))
-    assert weights(first) == weights(again)
+    assert bytes_of(first) == bytes_of(again)
 
 
 def test_a_training_that_was_stopped_between_two_steps_ends_as_it_would_have(tmp_path: Path, tiny_base: Path) -> None:
@@ -75,7 +107,7 @@ def test_a_training_that_was_stopped_between_two_steps_ends_as_it_would_have(tmp
     with metrics_to(stop), pytest.raises(KeyboardInterrupt):
         run(tmp_path / "stopped", str(tiny_base), work=tmp_path / "work")
     went_on = run(tmp_path / "stopped", str(tiny_base), work=tmp_path / "work")
-    assert weights(went_on) == weights(whole)
+    assert bytes_of(went_on) == bytes_of(whole)
 
 
 def test_a_batch_that_memory_does_not_hold_is_taken_in_parts(
@@ -110,10 +142,16 @@ def test_activations_computed_again_take_less_memory(tmp_path: Path, tiny_base: 
 
 
 def test_a_loss_that_is_no_number_names_step_and_rows(tmp_path: Path, tiny_base: Path) -> None:
-    ids = tuple(f"id{number}" for number in range(len(ROWS)))
-    method = FineTune(epochs=30, learning_rate=0.99, precision="fp32", tune={"kind": "full"}, warmup_share=0.0)
-    with pytest.raises(ModelError, match=r"loss is (nan|inf) at step \d+.*id\d+"):
-        run(tmp_path / "run", FromConfig("gpt2", tokenizer=str(tiny_base), layers=6), method, ids=ids)
+    poisoned = tmp_path / "base"
+    shutil.copytree(tiny_base, poisoned)
+    weights = load_file(poisoned / "model.safetensors")
+    vocabulary = json.loads((poisoned / "tokenizer.json").read_text("utf-8"))["model"]["vocab"]
+    weights["embeddings.word_embeddings.weight"][vocabulary["parcel"]] = math.nan
+    save_file(weights, poisoned / "model.safetensors", {"format": "pt"})
+    ids = tuple(f"{'with' if 'parcel' in text else 'without'}-{number}" for number, (text, _) in enumerate(ROWS))
+    with pytest.raises(ModelError, match=r"loss is nan at step \d+") as stopped:
+        run(tmp_path / "run", str(poisoned), METHOD, ids=ids)
+    assert "with-" in str(stopped.value)
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])

@@ -25,7 +25,7 @@ from tests.loop_support import make_tiny_base
 from tests.texts_support import domain_texts, lesson, make_masking_base
 
 FAST = Adapt(epochs=6, learning_rate=0.01, batch_size=16)
-FEW = Contrastive(below=20, pairs=3, epochs=2, learning_rate=0.005, batch_size=16)
+FEW = Contrastive(below=20, loss="cosine", pairs=3, epochs=2, learning_rate=0.005, batch_size=16)
 
 
 @pytest.fixture(scope="module")

@@ -101,7 +101,10 @@ def test_folders_beside_the_spec_are_placed_wherever_a_base_is_named(tmp_path):
                 {"name": "hub", "base": "some/base"},
                 {"name": "student", "train": {"distil": {"student": "own"}}},
                 {"name": "layers", "train": {"distil": {"student": [0, 2]}}},
-                {"name": "search", "search": {"space": {"base": ["own", "minilm", {"name": "own"}], "epochs": [1, 2]}}},
+                {
+                    "name": "search",
+                    "search": {"trials": 2, "space": {"base": ["own", "minilm", {"name": "own"}], "epochs": [1, 2]}},
+                },
                 {"name": "passes", "compress": ["onnx"]},
             ],
         }
@@ -115,7 +118,7 @@ def test_folders_beside_the_spec_are_placed_wherever_a_base_is_named(tmp_path):
     assert levers["hub"].base == "some/base"
     assert levers["student"].train == FineTune(distil=Distil(student=here))
     assert levers["layers"].train.distil.student == (0, 2)
-    assert levers["search"].search == Search({"base": (here, "minilm", {"name": here}), "epochs": (1, 2)})
+    assert levers["search"].search == Search({"base": (here, "minilm", Pretrained(here)), "epochs": (1, 2)}, trials=2)
     assert levers["passes"] == spec.levers[-1]
 
 

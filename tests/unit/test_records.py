@@ -43,7 +43,7 @@ VERDICT = Verdict(
     0.025,
 )
 SEARCHED = SearchReport(
-    "p/tuned/0", (SearchTrial(0, {"epochs": "3"}, "recipe", "failed", None, None, 0.0, 1.5, "out of memory", "host:1"),),
+    "p/tuned/0", (SearchTrial(0, {"epochs": "3"}, "recipe", "failed", None, None, 0.0, 1.5, "no memory", "host:1"),),
     None, 0.5, None, 1.25, "threads", FromConfig("bert"), FineTune(tune=Lora(rank=2), contrastive=Contrastive()),
 )  # fmt: skip
 RECORDS = [
