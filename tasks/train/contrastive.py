@@ -20,6 +20,7 @@ from tasks.train.methods import Contrastive, FineTune
 from tasks.train.model import EncoderClassifier
 from tasks.train.objectives import Loss
 from tasks.train.phases import Notes, run_phase
+from tasks.train.processes import over_processes
 from tasks.train.trainer import Phase
 
 if TYPE_CHECKING:
@@ -131,14 +132,14 @@ def _cycled(places: Sequence[int], count: int, rng: random.Random) -> list[int]:
 
 
 def _loss_of(own: Contrastive) -> Loss:
-    """Return the loss of a batch of texts; that of supcon is over the texts that one process has at a time."""
+    """Return the loss of a batch of texts; in that of supcon those of all processes meet, but not parts of a batch."""
 
     def loss(model: nn.Module, inputs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         labels = inputs.pop("labels")
         vectors = model(**inputs)["pooled"].float()  # [texts, hidden]
         if own.loss == "cosine":
             return cosine_loss(vectors, labels), {}
-        return supcon_loss(vectors, labels, own.temperature), {}
+        return supcon_loss(over_processes(vectors), over_processes(labels), own.temperature), {}
 
     return loss
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import torch
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
@@ -87,6 +88,18 @@ def mean_over_processes(values: Tensor) -> Tensor:
 
     mean: Tensor = reduce(values.to(PartialState().device), reduction="mean")
     return mean.cpu()
+
+
+def over_processes(values: Tensor) -> Tensor:
+    """Return the values [rows, ...] of all processes, as many of each, one after another; all of them must call it.
+
+    Gradients flow back into each: their mean over the processes is that of the loss of all values.
+    """
+    if not is_worker():
+        return values
+    from torch.distributed.nn.functional import all_gather
+
+    return torch.cat(all_gather(values.contiguous()))  # type: ignore[no-untyped-call]
 
 
 def is_sharded(model: nn.Module) -> bool:

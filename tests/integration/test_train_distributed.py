@@ -144,7 +144,7 @@ def test_sharded_training_is_as_one_process_is(
 def test_phases_share_their_batches_and_come_to_what_one_process_does(lesson: Lesson, tmp_path: Path) -> None:
     base = without_dropout(make_masking_base(tmp_path / "base"))
     adapt = Adapt(learning_rate=0.002, batch_size=8)  # 72 texts
-    contrastive = Contrastive(below=20, pairs=1, learning_rate=0.002, batch_size=16)  # 160 pairs
+    contrastive = Contrastive(loss="supcon", below=20, epochs=2, learning_rate=0.002, batch_size=8)  # 80 pairs
     method = replace(METHOD, epochs=1, adapt=adapt, contrastive=contrastive)
     made, curves = [], list[Curve]()
     for spread in (None, Distributed()):
