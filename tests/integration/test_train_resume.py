@@ -57,7 +57,7 @@ def test_phases_killed_on_the_way_go_on_too(tmp_path: Path) -> None:
     method = {
         "epochs": 1,
         "adapt": {"epochs": 1.5, "learning_rate": 0.01},  # 203 texts read, seven steps
-        "contrastive": {"below": 40, "pairs": 1, "learning_rate": 0.005, "batch_size": 64},
+        "contrastive": {"loss": "cosine", "below": 40, "pairs": 1, "learning_rate": 0.005, "batch_size": 64},
     }
     whole = Child(str(tmp_path / "undisturbed"), base, "model", method)
     killed = replace(whole, root=str(tmp_path / "killed"))

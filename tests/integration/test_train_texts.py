@@ -160,7 +160,7 @@ def test_it_is_skipped_where_no_class_is_short_of_rows(base, caplog):
 
 def test_pairs_are_of_both_kinds_and_balanced_over_classes():
     labels = [0] * 30 + [1] * 5 + [2]
-    method = Contrastive(below=10, pairs=3)
+    method = Contrastive(loss="cosine", below=10, pairs=3)
     order = draw_order(labels, method, seed=1)
     pairs = list(zip(order[0::2], order[1::2], strict=True))
     alike = [pair for pair in pairs if labels[pair[0]] == labels[pair[1]]]
