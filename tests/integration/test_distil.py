@@ -120,7 +120,7 @@ def test_unlabelled_texts_are_learnt_from_where_the_method_wants_them(base, teac
     known = taught.train[0][0]
     taught = replace(taught, unlabelled=(*TEXTS, known, TEXTS[0]))
     _, tokenizer = open_start(base, FIT, taught)
-    rows = with_answers(replace(FIT, distil=Distil(unlabelled=True)), taught, tokenizer)
+    rows = [*with_answers(replace(FIT, distil=Distil(unlabelled=True)), taught, tokenizer)]
     assert [row["labels"] for row in rows[30:]] == [-100] * len(TEXTS)
     assert all(row["labels"] >= 0 for row in rows[:30])
     expected = teacher_logits(teachers[:1], [taught.train[0][0], TEXTS[-1]], LABELS, 2.0)
@@ -135,5 +135,5 @@ def test_answers_are_asked_for_once(base, teachers, tmp_path):
     taught = lesson(20, teachers=tuple(teachers[:1]), work=tmp_path / "work")
     _, tokenizer = open_start(base, FIT, taught)
     method = replace(FIT, distil=Distil())
-    first = with_answers(method, taught, tokenizer)
-    assert with_answers(method, replace(taught, teachers=()), tokenizer) == first  # nobody is left to ask
+    first = [*with_answers(method, taught, tokenizer)]
+    assert [*with_answers(method, replace(taught, teachers=()), tokenizer)] == first  # nobody is left to ask
