@@ -13,7 +13,7 @@ from tasks.measure.profiling.profile import Profile
 from tasks.measure.speed.ratios import block_ratio
 from tasks.records import Interval, Scorecard, Speed
 from tasks.registry import BASELINE
-from tasks.search_report import RECIPE, SearchReport
+from tasks.search.report import RECIPE, SearchReport
 
 SLICES_DRAWN = 12
 

@@ -16,7 +16,7 @@ from tasks.levers import CLAIMS, Plan, Try, plan_levers
 from tasks.measure.gate.comparisons import COST_GAIN, COST_KEPT, QUALITY_KEPT
 from tasks.measure.gate.evidence import Claim
 from tasks.records import Decision, Interval, LeverTrial, Test
-from tasks.search_report import SearchReport
+from tasks.search.report import SearchReport
 from tasks.specs import Lever
 
 

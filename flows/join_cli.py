@@ -20,6 +20,6 @@ def join(
     from flows.project import open_project
 
     project = open_project(spec)
-    from tasks.train.distributed import join as train_along
+    from tasks.train.processes.distributed import join as train_along
 
     train_along(Path(project.store.root) / "checkpoints", machine)

@@ -7,10 +7,10 @@ from typing import Any
 
 from flows.spec import Spec
 from tasks.data.named_models import model_fields
+from tasks.search.space import Search
 from tasks.specs import Lever, Recipe
-from tasks.train.bases import FromConfig, Pretrained
+from tasks.train.bases.base import FromConfig, Pretrained
 from tasks.train.methods import FineTune
-from tasks.train.space import Search
 
 Place = Callable[[str], str]
 

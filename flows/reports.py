@@ -16,7 +16,7 @@ from tasks.measure.gate.comparisons import ALARM, RATIOS
 from tasks.measure.quality.scores import read_scores
 from tasks.records import Interval, Scorecard, Test, Verdict
 from tasks.registry import BASELINE, CHAMPION
-from tasks.search_report import SearchReport
+from tasks.search.report import SearchReport
 
 ROLES = (BASELINE, CHAMPION, "candidate")
 REGRESSIONS = 10

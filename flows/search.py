@@ -1,7 +1,7 @@
 """Running the trials of a search: several at a time, by the Prefect task runner that the spec names.
 
 One line of the spec decides where they run: threads or processes here, a Dask or a Ray cluster. What is tried next, and
-what is learned from it, is `tasks.train.search`'s business.
+what is learned from it, is `tasks.search.study`'s business.
 """
 
 import logging
@@ -20,14 +20,14 @@ from tasks.data.snapshot import read_table
 from tasks.errors import ModelError
 from tasks.progress import report_progress
 from tasks.records import Given, Snapshot, Table
-from tasks.search_report import SearchReport
+from tasks.search.past import report_of
+from tasks.search.report import SearchReport
+from tasks.search.space import Range, Search, Space, plain, usual_space
+from tasks.search.study import Searching, begin
+from tasks.search.trial import Fit, Job, fit_recipe
 from tasks.specs import Lever, Recipe
 from tasks.store import cache_key
-from tasks.train.bases import base_identity
-from tasks.train.past import report_of
-from tasks.train.search import Searching, begin
-from tasks.train.space import Range, Search, Space, plain, usual_space
-from tasks.train.trial import Fit, Job, fit_recipe
+from tasks.train.bases.base import base_identity
 
 log = logging.getLogger(__name__)
 

@@ -145,7 +145,7 @@ def show_effects(effects: list[dict[str, Any]]) -> None:
 def _show_search(content: dict[str, Any], iteration: int) -> None:
     from flows.reports import trial_rows
     from tasks.records import from_json
-    from tasks.search_report import SearchReport
+    from tasks.search.report import SearchReport
 
     search = from_json(SearchReport, json.dumps(content))
     headers = ["trial", "values", "from", "score", "", "epochs", "took"]

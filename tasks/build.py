@@ -32,7 +32,7 @@ from tasks.specs import (
     Recipe,
 )
 from tasks.store import Store, cache_key
-from tasks.train.bases import Base, base_identity
+from tasks.train.bases.base import Base, base_identity
 from tasks.train.finetune import finetune
 from tasks.train.lesson import Lesson
 from tasks.train.methods import FineTune, reads_unlabelled, teacher_methods

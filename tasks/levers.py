@@ -3,16 +3,16 @@
 The order follows the stages that the levers touch; within a stage, what was never tried comes first (explore), then
 what gained most per minute in earlier iterations (exploit). What was clearly worse again and again rests for a while.
 
-Where an iteration's minutes are limited, `tasks.spending` says which levers they go to.
+Where an iteration's minutes are limited, `tasks.search.spending` says which levers they go to.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from tasks.measure.gate.evidence import Claim
-from tasks.search_report import SearchReport
+from tasks.search.report import SearchReport
+from tasks.search.spending import Cost, spend
 from tasks.specs import Lever, Recipe
-from tasks.spending import Cost, spend
 
 STAGES = ("clean", "augment", "base", "train", "search", "compress")
 CLAIMS: dict[str, tuple[Claim, ...]] = {

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter
 
-from tasks.search_report import SearchReport
+from tasks.search.report import SearchReport
 
 T = TypeVar("T")
 

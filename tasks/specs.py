@@ -32,9 +32,9 @@ from tasks.data.cleaning.outliers import Outliers
 from tasks.data.cleaning.scrub_step import Scrub
 from tasks.data.reading.sources import FileSource, HubSource, SqlSource
 from tasks.measure.quality.metrics import check_metric
-from tasks.train.bases import Base
+from tasks.search.space import Search
+from tasks.train.bases.base import Base
 from tasks.train.methods import FineTune
-from tasks.train.space import Search
 
 
 def _by_name(value: Any) -> Any:

@@ -17,10 +17,10 @@ from prefect.context import TaskRunContext
 from tasks import build, guard, measurements
 from tasks import collect as collecting
 from tasks.errors import UserError
+from tasks.search import trial as trials
 from tasks.store import Store, cache_key
 from tasks.suspects import find_golden_suspects
-from tasks.train import trial as trials
-from tasks.train.bases import base_identity
+from tasks.train.bases.base import base_identity
 
 
 def by_content(context: TaskRunContext, parameters: dict[str, Any]) -> str:

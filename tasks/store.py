@@ -43,7 +43,7 @@ CODE = {  # the code that decides what a stage makes; a change of it changes the
     **dict.fromkeys(("clean", "suspects"), CLEANING),
     "augment": ["data/augmentation", *PERSONAL, *SIMILARITY, "../serving/predictors.py"],
     "fit": ["train"],
-    "tokens": ["train/tokens.py"],
+    "tokens": ["train/engine/tokens.py"],
     "compress": ["compress"],
     "slices": ["measure/quality/slices.py", "data/cleaning/language.py", *SIMILARITY, *PERSONAL],
     "score": ["measure/quality", "../serving/predictors.py"],

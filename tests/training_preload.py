@@ -7,9 +7,9 @@ import transformers.models.bert.modeling_bert
 import transformers.models.bert.tokenization_bert
 from transformers import PreTrainedTokenizerFast
 
+import tasks.train.bases.loading
+import tasks.train.engine.trainer
 import tasks.train.finetune
-import tasks.train.loading
-import tasks.train.trainer
 
 __all__ = ["PreTrainedTokenizerFast", "datasets", "tasks", "transformers"]
 

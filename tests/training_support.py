@@ -51,7 +51,7 @@ def fit(child: Child) -> None:
     import torch
 
     from tasks.progress import progress_to
-    from tasks.train import checkpoints
+    from tasks.train.engine import checkpoints
     from tasks.train.finetune import finetune
     from tasks.train.lesson import Lesson
     from tasks.train.methods import FineTune

@@ -53,7 +53,7 @@ def export_onnx(source: Candidate, folder: Path) -> Candidate:
 def _export(origin: Path, manifest: dict[str, Any], target: Path) -> None:
     from torch.onnx.errors import OnnxExporterError
 
-    from tasks.train.families import ENCODER_HALVES
+    from tasks.train.bases.families import ENCODER_HALVES
     from tasks.train.model import load_artifact
 
     model = load_artifact(origin, manifest)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks.progress import report_progress
-from tasks.train.bases import EMBEDDED_BASE
+from tasks.train.bases.base import EMBEDDED_BASE
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +34,7 @@ def embed_texts(texts: Sequence[str], base: str = EMBEDDED_BASE, *, max_tokens: 
     Raises:
         ModelError: nothing loads under the name of the base.
     """
-    from tasks.train.loading import load_base, longest_input  # loads torch
+    from tasks.train.bases.loading import load_base, longest_input  # loads torch
 
     unique = sorted(set(texts), key=lambda text: (len(text), text))
     model, tokenizer = load_base(base, 1, "mean", 0.0)

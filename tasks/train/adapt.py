@@ -24,15 +24,15 @@ from transformers import (
 )
 
 from tasks.errors import ModelError
+from tasks.train.engine.sampler import LengthGrouped
+from tasks.train.engine.tokens import token_counts
+from tasks.train.engine.trainer import Phase
 from tasks.train.lesson import Lesson
 from tasks.train.methods import Adapt, FineTune
 from tasks.train.model import EncoderClassifier
 from tasks.train.objectives import NO_LABEL
 from tasks.train.phases import Notes, run_phase
-from tasks.train.processes import mean_over_processes
-from tasks.train.sampler import LengthGrouped
-from tasks.train.tokens import token_counts
-from tasks.train.trainer import Phase
+from tasks.train.processes.group import mean_over_processes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

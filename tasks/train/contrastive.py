@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 from transformers import DataCollatorWithPadding
 
+from tasks.train.engine.trainer import Phase
 from tasks.train.lesson import Lesson
 from tasks.train.methods import Contrastive, FineTune
 from tasks.train.model import EncoderClassifier
 from tasks.train.objectives import Loss
 from tasks.train.phases import Notes, run_phase
-from tasks.train.processes import over_processes
-from tasks.train.trainer import Phase
+from tasks.train.processes.group import over_processes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -20,14 +20,14 @@ from serving.predictors import encodable, tokenizer_function
 from tasks.artifacts import open_artifact
 from tasks.errors import ModelError
 from tasks.records import Candidate
-from tasks.train.families import keep_layers
+from tasks.train.bases.families import keep_layers
+from tasks.train.engine.precision import use_bf16
+from tasks.train.engine.tokens import Rows, encode
 from tasks.train.lesson import Lesson
 from tasks.train.methods import FineTune
 from tasks.train.model import EncoderClassifier
 from tasks.train.objectives import NO_LABEL
-from tasks.train.precision import use_bf16
 from tasks.train.reopen import label_places, open_trained
-from tasks.train.tokens import Rows, encode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

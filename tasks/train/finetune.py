@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.records import Candidate
-from tasks.train.bases import Base
-from tasks.train.job import is_worker
+from tasks.train.bases.base import Base
 from tasks.train.lesson import Lesson
 from tasks.train.methods import FineTune
+from tasks.train.processes.job import is_worker
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -38,7 +38,7 @@ def finetune(base: Base, method: FineTune, lesson: Lesson, folder: Path) -> Cand
             not a finite number.
     """
     if method.distributed and method.distributed.processes > 1 and not is_worker():
-        from tasks.train.distributed import finetune_in_processes
+        from tasks.train.processes.distributed import finetune_in_processes
 
         return finetune_in_processes(base, method, lesson, folder)
     with _TRAINING:  # one at a time in this process: torch's random state and accelerate's are the process's own
@@ -48,9 +48,9 @@ def finetune(base: Base, method: FineTune, lesson: Lesson, folder: Path) -> Cand
 def _finetune_here(base: Base, method: FineTune, lesson: Lesson, folder: Path) -> Candidate:
     from transformers import set_seed
 
-    from tasks.train.loading import longest_input
+    from tasks.train.bases.loading import longest_input
     from tasks.train.model import save_artifact
-    from tasks.train.processes import NOT_WRITTEN, is_main
+    from tasks.train.processes.group import NOT_WRITTEN, is_main
     from tasks.train.start import open_start
 
     set_seed(method.seed)
@@ -72,12 +72,12 @@ def _trained(
 ) -> "tuple[EncoderClassifier, dict[str, float]]":
     """Return the model after training, whole and plain, and what is noted of it."""
     from tasks.train.distil import with_answers
+    from tasks.train.engine.tokens import encode
+    from tasks.train.engine.trainer import train
     from tasks.train.objectives import make_objective
     from tasks.train.parameters import merge, prepare
     from tasks.train.pretraining import pretrain
-    from tasks.train.processes import gather, shell_of
-    from tasks.train.tokens import encode
-    from tasks.train.trainer import train
+    from tasks.train.processes.group import gather, shell_of
 
     index = {label: number for number, label in enumerate(lesson.labels)}
     numbers = [[index[label] for _, label in part] for part in (lesson.train, lesson.valid)]

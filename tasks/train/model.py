@@ -15,8 +15,8 @@ from serving.predictors import Predictions, predict_classes, tokenizer_function
 from tasks.artifacts import seal
 from tasks.errors import ArtifactError
 from tasks.records import Candidate
-from tasks.train.cost import multiply_adds
-from tasks.train.families import encoder_inputs, make_encoder
+from tasks.train.bases.cost import multiply_adds
+from tasks.train.bases.families import encoder_inputs, make_encoder
 
 
 class EncoderClassifier(nn.Module):
@@ -93,7 +93,7 @@ def save_artifact(
 ) -> Candidate:
     """Return the model as a sealed torch artifact: config, safetensors and a tokenizer that pads as trained.
 
-    Its notes say too what it costs: `parameters`, and `multiply_adds_per_token` (see `tasks.train.cost`).
+    Its notes say too what it costs: `parameters`, and `multiply_adds_per_token` (see `tasks.train.bases.cost`).
     """
     folder.mkdir(parents=True, exist_ok=True)
     model = model.cpu().float()

@@ -16,7 +16,7 @@ from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase, Train
 from transformers.pytorch_utils import Conv1D
 
 from tasks.errors import ModelError
-from tasks.train.layers import encoder_layers, parameter_depths
+from tasks.train.bases.layers import encoder_layers, parameter_depths
 from tasks.train.methods import FineTune, Frozen, Full, Gradual, Lora, Tune
 from tasks.train.model import EncoderClassifier, classify
 

@@ -18,10 +18,10 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 from transformers import set_seed
 
+from tasks.train.engine.trainer import Phase, train
 from tasks.train.methods import Adapt, Contrastive, FineTune, Full
 from tasks.train.objectives import Loss
-from tasks.train.processes import agreed, is_main
-from tasks.train.trainer import Phase, train
+from tasks.train.processes.group import agreed, is_main
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

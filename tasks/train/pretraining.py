@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tasks.train.adapt import adapt
-from tasks.train.bases import Base, Pretrained, base_name, resolve_base
+from tasks.train.bases.base import Base, Pretrained, base_name, resolve_base
 from tasks.train.contrastive import contrast
 from tasks.train.lesson import Lesson
 from tasks.train.methods import FineTune

@@ -13,10 +13,10 @@ from transformers import AutoConfig, PreTrainedTokenizerBase
 from tasks.artifacts import open_artifact
 from tasks.errors import ModelError
 from tasks.records import Candidate
-from tasks.train.bases import Base
+from tasks.train.bases.base import Base
+from tasks.train.bases.loading import load_base
 from tasks.train.distil import open_copy
 from tasks.train.lesson import Lesson
-from tasks.train.loading import load_base
 from tasks.train.methods import FineTune
 from tasks.train.model import EncoderClassifier
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flows.search import search
 from tasks.records import Given
-from tasks.search_report import SearchReport
+from tasks.search.report import SearchReport
 from tests.bench.train_fewshot import make_project
 from tests.bench.train_text import Rows, draw_per_label, say
 

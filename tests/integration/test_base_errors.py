@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tasks.errors import ModelError
-from tasks.train.bases import Base, FromConfig, Pretrained
-from tasks.train.cost import base_cost
-from tasks.train.loading import load_base
+from tasks.train.bases.base import Base, FromConfig, Pretrained
+from tasks.train.bases.cost import base_cost
+from tasks.train.bases.loading import load_base
 from tests.base_support import make_base, make_tokenizer
 
 WEIGHTS = "model.safetensors"

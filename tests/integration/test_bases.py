@@ -16,13 +16,13 @@ from tasks.errors import ArtifactError, ModelError
 from tasks.measure.profiling.calls import open_parts
 from tasks.measure.runtime import load
 from tasks.records import Candidate
-from tasks.train.bases import Base, FromConfig, Pretrained
-from tasks.train.cost import base_cost
-from tasks.train.families import WINDOWS, encoder_inputs, keep_layers, make_encoder, set_window
+from tasks.train.bases.base import Base, FromConfig, Pretrained
+from tasks.train.bases.cost import base_cost
+from tasks.train.bases.families import WINDOWS, encoder_inputs, keep_layers, make_encoder, set_window
+from tasks.train.bases.layers import encoder_layers
+from tasks.train.bases.loading import load_base, longest_input
 from tasks.train.finetune import finetune
-from tasks.train.layers import encoder_layers
 from tasks.train.lesson import Lesson
-from tasks.train.loading import load_base, longest_input
 from tasks.train.methods import FineTune
 from tasks.train.model import EncoderClassifier, load_artifact, save_artifact
 from tests.base_support import make_base, make_config, make_tokenizer

@@ -30,7 +30,7 @@ PRODUCTS = {"torch": {"linear"}, "onnx": {"MatMul", "Gemm"}, "int8": {"DynamicQu
 @pytest.fixture(scope="module")
 def candidates(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Candidate]:
     """One tiny model in each runtime."""
-    from tasks.train.loading import load_base
+    from tasks.train.bases.loading import load_base
     from tasks.train.model import save_artifact
 
     root = tmp_path_factory.mktemp("candidates")

@@ -26,14 +26,14 @@ from flows.show import show_effects
 from tasks.collect import collect
 from tasks.errors import ModelError
 from tasks.records import Given, Snapshot, Verdict, from_json, to_json
-from tasks.search_report import RECIPE
+from tasks.search.past import report_of
+from tasks.search.report import RECIPE
+from tasks.search.space import Range, Search
+from tasks.search.study import begin, open_study, run_in_turn
+from tasks.search.trial import Ended, Job, run_apart, run_trial
 from tasks.specs import Recipe
 from tasks.store import Store
 from tasks.train.methods import FineTune
-from tasks.train.past import report_of
-from tasks.train.search import begin, open_study, run_in_turn
-from tasks.train.space import Range, Search
-from tasks.train.trial import Ended, Job, run_apart, run_trial
 from tests.loop_support import make_project
 from tests.search_support import quick_fit, worth
 
@@ -193,7 +193,7 @@ CHILD = """
 import sys
 from pathlib import Path
 from tests.integration.test_search import searching, SLOW
-from tasks.train.search import run_in_turn
+from tasks.search.study import run_in_turn
 run_in_turn(searching(Path(sys.argv[1]), sys.argv[2], recipe=SLOW, trials=5))
 """
 SLOW = Recipe(train=FineTune(epochs=3, learning_rate=0.02, accumulate=3))

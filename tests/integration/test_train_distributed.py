@@ -20,11 +20,11 @@ from safetensors.numpy import load_file
 from tasks.errors import ModelError
 from tasks.progress import epochs_to, metrics_to, progress_to
 from tasks.records import Candidate
-from tasks.train.distributed import check, finetune_in_processes, join
 from tasks.train.finetune import finetune
-from tasks.train.job import Job, read_job, write_job
 from tasks.train.lesson import Lesson
 from tasks.train.methods import Adapt, Contrastive, Distil, Distributed, FineTune, Lora
+from tasks.train.processes.distributed import check, finetune_in_processes, join
+from tasks.train.processes.job import Job, read_job, write_job
 from tests.loop_support import make_tiny_base, messages
 from tests.texts_support import make_masking_base
 
@@ -36,7 +36,7 @@ DO_JOB = """
 import sys
 from pathlib import Path
 from tasks.train.finetune import finetune
-from tasks.train.job import read_job
+from tasks.train.processes.job import read_job
 job = read_job(Path(sys.argv[1]))
 finetune(job.base, job.method, job.lesson, job.folder)
 """
@@ -179,7 +179,7 @@ def test_an_error_of_a_worker_is_the_one_that_a_single_process_raises(lesson: Le
     with pytest.raises(ModelError) as several:
         finetune(str(tmp_path / "empty"), replace(METHOD, distributed=Distributed()), lesson, tmp_path / "model")
     assert str(several.value) == str(single.value)
-    assert "recipe.base: cannot load" in str(several.value)
+    assert "is empty; a base is a folder" in str(several.value)
 
 
 def test_a_killed_worker_is_told_and_leaves_no_process(base: str, lesson: Lesson, tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_the_workers_of_a_killed_process_end(base: str, lesson: Lesson, tmp_path
 
 
 def test_a_job_passes_between_processes_as_it_is(lesson: Lesson, tmp_path: Path) -> None:
-    method = replace(METHOD, tune=Lora(rank=4), distil=Distil(student=(0, 2)), distributed=Distributed(strategy="fsdp"))
+    method = replace(METHOD, tune=Lora(rank=4), distil=Distil(student=(0, 2)), distributed=Distributed())
     teacher = Candidate("somewhere", "abc", "torch", 7, {"train_loss": 0.5})
     job = Job("minilm", method, replace(lesson, ids=("a",), teachers=(teacher,), unlabelled=("é",)), tmp_path / "model")
     write_job(tmp_path, job)

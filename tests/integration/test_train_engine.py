@@ -17,17 +17,17 @@ from torch import Tensor, nn
 
 from tasks.errors import ModelError
 from tasks.progress import epochs_to, metrics_to
-from tasks.train import checkpoints
+from tasks.train.bases.loading import load_base
+from tasks.train.engine import checkpoints
+from tasks.train.engine.precision import choose_precision
+from tasks.train.engine.sampler import LengthGrouped
+from tasks.train.engine.tokens import encode, token_counts
+from tasks.train.engine.trainer import train
 from tasks.train.finetune import finetune
 from tasks.train.lesson import Lesson
-from tasks.train.loading import load_base
 from tasks.train.methods import FineTune
 from tasks.train.model import TorchPredictor
 from tasks.train.objectives import Objective
-from tasks.train.precision import choose_precision
-from tasks.train.sampler import LengthGrouped
-from tasks.train.tokens import encode, token_counts
-from tasks.train.trainer import train
 from tests.training_support import Child, lesson_rows, result, run_child
 
 METHOD = FineTune(epochs=2, learning_rate=0.01, precision="fp32", dropout=0.0)

@@ -20,7 +20,7 @@ from tasks.errors import ModelError
 from tasks.measure.runtime import load
 from tasks.progress import metrics_to
 from tasks.records import Candidate
-from tasks.train.bases import Base, FromConfig
+from tasks.train.bases.base import Base, FromConfig
 from tasks.train.finetune import finetune
 from tasks.train.lesson import Lesson
 from tasks.train.methods import Distil, Distributed, FineTune

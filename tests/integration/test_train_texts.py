@@ -12,15 +12,15 @@ from transformers import DataCollatorWithPadding, set_seed
 
 from tasks.errors import ModelError
 from tasks.train.adapt import adapt, language_model
-from tasks.train.bases import FromConfig
+from tasks.train.bases.base import FromConfig
+from tasks.train.bases.loading import load_base
 from tasks.train.contrastive import INVERSE_PENALTY, contrast, cosine_loss, draw_order, embed, regress_head, supcon_loss
+from tasks.train.engine.tokens import encode
+from tasks.train.engine.trainer import Phase
 from tasks.train.finetune import finetune
 from tasks.train.lesson import Lesson
-from tasks.train.loading import load_base
 from tasks.train.methods import Adapt, Contrastive, FineTune
 from tasks.train.phases import once, run_phase
-from tasks.train.tokens import encode
-from tasks.train.trainer import Phase
 from tests.loop_support import make_tiny_base
 from tests.texts_support import domain_texts, lesson, make_masking_base
 

@@ -18,10 +18,10 @@ from tasks.data.rows import make_rows, values
 from tasks.data.snapshot import read_table, write_table
 from tasks.errors import DataError
 from tasks.records import Snapshot
+from tasks.search.space import Search
 from tasks.specs import DataSpec, FeedbackSplit, FileSource, Lever, Recipe
 from tasks.store import Store
 from tasks.train.methods import Adapt, Distil, FineTune
-from tasks.train.space import Search
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 ADAPTING = Recipe(train=FineTune(adapt=Adapt()))

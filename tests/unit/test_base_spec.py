@@ -13,10 +13,10 @@ from tasks.errors import SpecError
 from tasks.levers import pull
 from tasks.records import from_json, to_json
 from tasks.registry import flat_params
+from tasks.search.space import Search
 from tasks.specs import Lever, Recipe
-from tasks.train.bases import FromConfig, Pretrained, base_identity
+from tasks.train.bases.base import FromConfig, Pretrained, base_identity
 from tasks.train.methods import Distil, FineTune
-from tasks.train.space import Search
 
 DATA = "name: x\ndata:\n  source: {kind: file, path: a.csv}\n"
 

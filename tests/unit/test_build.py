@@ -23,7 +23,7 @@ from tasks.levers import pull
 from tasks.records import Candidate, Given, Guides, Snapshot, Table
 from tasks.specs import Lever, Recipe
 from tasks.store import Store
-from tasks.train.bases import FromConfig, Pretrained
+from tasks.train.bases.base import FromConfig, Pretrained
 from tasks.train.methods import Adapt, Distil, FineTune
 
 RECIPE = Recipe(

@@ -12,9 +12,9 @@ from tasks.compress.quantize import Int8Dynamic
 from tasks.data.augmentation.augment import Typos
 from tasks.data.cleaning.clean import DropEmpty
 from tasks.levers import CLAIMS, STAGES, Plan, Try, claims_of, gain_per_minute, in_order, plan_levers, pull, stage_of
+from tasks.search.space import Search
 from tasks.specs import Lever, Recipe
 from tasks.train.methods import Distil, FineTune
-from tasks.train.space import Search
 
 LEVERS = {
     "clean": Lever("c", clean=(DropEmpty(),)),

@@ -27,9 +27,9 @@ from tasks.records import (
     from_json,
     to_json,
 )
-from tasks.search_report import SearchReport, SearchTrial
+from tasks.search.report import SearchReport, SearchTrial
 from tasks.specs import Lever, Recipe
-from tasks.train.bases import FromConfig
+from tasks.train.bases.base import FromConfig
 from tasks.train.methods import Contrastive, Distil, FineTune, Lora
 from tests.unit.measured import MACHINE, quality, speed
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from tasks.train.bases import FromConfig, Pretrained
+from tasks.search.space import Range, Search, change, is_whole, made_of, own_value, plain, shown, usual_space, with_own
+from tasks.train.bases.base import FromConfig, Pretrained
 from tasks.train.methods import Contrastive, FineTune, Frozen, Full, Lora
-from tasks.train.space import Range, Search, change, is_whole, made_of, own_value, plain, shown, usual_space, with_own
 
 DOOR = TypeAdapter(Search)
 

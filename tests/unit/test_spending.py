@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.levers import Try, plan_levers
+from tasks.search.space import Search
+from tasks.search.spending import EXPLORE, LEAST, Cost, spend
 from tasks.specs import Lever
-from tasks.spending import EXPLORE, LEAST, Cost, spend
 from tasks.train.methods import FineTune
-from tasks.train.space import Search
 
 QUALITY, COST = ("quality",), ("cost",)
 GAINS = st.lists(st.floats(-0.2, 0.2), max_size=5).map(tuple)

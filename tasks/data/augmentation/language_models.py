@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tasks.errors import ModelError
-from tasks.train.bases import resolve_base
+from tasks.train.bases.base import resolve_base
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from tasks.data.named_models import model_fields
 from tasks.data.rows import keep, shorten, values, with_values
 from tasks.data.similarity import near_duplicate_clusters, text_key
 from tasks.errors import DataError
-from tasks.train.bases import EMBEDDED_BASE
+from tasks.train.bases.base import EMBEDDED_BASE
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -21,7 +21,7 @@ from tasks.data.cleaning.scrub import scrub_text
 from tasks.data.features import Features, make_encoder, remember
 from tasks.data.named_models import model_fields
 from tasks.data.rows import keep, shorten, values
-from tasks.train.bases import EMBEDDED_BASE
+from tasks.train.bases.base import EMBEDDED_BASE
 
 if TYPE_CHECKING:
     import pyarrow as pa

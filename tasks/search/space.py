@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeGuard, get_args, 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
-from tasks.train.bases import Base
+from tasks.train.bases.base import Base
 from tasks.train.methods import Contrastive, FineTune, Full
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from tasks import errors
 from tasks.errors import ModelError, RatchetError
 from tasks.records import Candidate, from_json, to_json
-from tasks.train.bases import Base
+from tasks.train.bases.base import Base
 from tasks.train.lesson import Lesson
 from tasks.train.methods import FineTune
 

@@ -18,11 +18,11 @@ from transformers import TrainerCallback
 
 from tasks.errors import ModelError
 from tasks.progress import report_epoch, report_metrics, report_progress
-from tasks.train import checkpoints
-from tasks.train.average import Average
-from tasks.train.checkpoints import Course
-from tasks.train.processes import is_main, keep_weights, mean_over_processes
-from tasks.train.sampler import LengthGrouped
+from tasks.train.engine import checkpoints
+from tasks.train.engine.average import Average
+from tasks.train.engine.checkpoints import Course
+from tasks.train.engine.sampler import LengthGrouped
+from tasks.train.processes.group import is_main, keep_weights, mean_over_processes
 
 log = logging.getLogger(__name__)
 

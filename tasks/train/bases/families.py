@@ -13,8 +13,8 @@ from torch import nn
 from transformers import CONFIG_MAPPING, AutoModel, AutoModelForTextEncoding, PreTrainedConfig, PreTrainedModel
 
 from tasks.errors import ModelError
-from tasks.train.bases import FromConfig
-from tasks.train.layers import find_layers
+from tasks.train.bases.base import FromConfig
+from tasks.train.bases.layers import find_layers
 
 ENCODER_HALVES = ("t5", "mt5", "umt5")  # encoder-decoders whose encoder transformers loads alone
 WINDOWS = {  # where the config of a family that offers sliding-window attention says how many tokens it has

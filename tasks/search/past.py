@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from tasks.search_report import RECIPE, SearchReport, SearchTrial, State
-from tasks.train.space import Plain, change, plain, shown
+from tasks.search.report import RECIPE, SearchReport, SearchTrial, State
+from tasks.search.space import Plain, change, plain, shown
 
 if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-    from tasks.train.search import Searching
+    from tasks.search.study import Searching
 
 SEARCH_PATH = "-csearch_path="  # the option of a PostgreSQL URL that names a schema
 MOST_LEARNED = 60  # trials of an earlier study that the sampler is told of, the best

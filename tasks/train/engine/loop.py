@@ -12,15 +12,15 @@ from torch.utils.data import Dataset, Sampler
 from transformers import EvalPrediction, Trainer
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from tasks.train.average import Average
-from tasks.train.checkpoints import AVERAGE
-from tasks.train.memory import fewer_texts, out_of_memory
+from tasks.train.engine.average import Average
+from tasks.train.engine.checkpoints import AVERAGE
+from tasks.train.engine.memory import fewer_texts, out_of_memory
+from tasks.train.engine.sampler import longest_first
+from tasks.train.engine.tokens import Rows, token_counts
+from tasks.train.engine.watchers import LossWatch
 from tasks.train.methods import FineTune
 from tasks.train.objectives import Loss
 from tasks.train.parameters import parameter_groups
-from tasks.train.sampler import longest_first
-from tasks.train.tokens import Rows, token_counts
-from tasks.train.watchers import LossWatch
 
 
 class Numbered(Dataset[dict[str, Any]]):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from tasks.train.bases import Base
+from tasks.train.bases.base import Base
 from tasks.train.methods import FineTune
 
 State = Literal["complete", "pruned", "failed"]

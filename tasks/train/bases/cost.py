@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from tasks.train.bases import Base, FromConfig, Pretrained
+from tasks.train.bases.base import Base, FromConfig, Pretrained
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,9 +21,9 @@ def base_cost(base: "Base | nn.Module") -> int:
         return multiply_adds(base)
     import torch
 
-    from tasks.train.families import check_layers, make_encoder
-    from tasks.train.layers import encoder_layers
-    from tasks.train.loading import base_config
+    from tasks.train.bases.families import check_layers, make_encoder
+    from tasks.train.bases.layers import encoder_layers
+    from tasks.train.bases.loading import base_config
 
     config = base_config(base)
     with torch.device("meta"):  # sizes without memory

@@ -1,7 +1,7 @@
 """One trial of a search: a recipe fitted, its epochs reported to the study, stopped where the study says so.
 
 Runs in any process that reaches store and study. It suggests no values and tells the study no result: that is
-`tasks.train.search`.
+`tasks.search.study`.
 """
 
 import math
@@ -22,10 +22,10 @@ from tasks.build import fitted
 from tasks.errors import UserError
 from tasks.progress import Stopped, epochs_to
 from tasks.records import Candidate, Given, Snapshot
-from tasks.search_report import State
+from tasks.search.report import State
 from tasks.specs import Recipe
 from tasks.store import Store
-from tasks.train.bases import Base
+from tasks.train.bases.base import Base
 from tasks.train.methods import FineTune, teacher_methods
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class _Watch:
         if self._trial is None:
             from optuna.trial import Trial
 
-            from tasks.train.search import open_study
+            from tasks.search.study import open_study
 
             self._trial = Trial(open_study(self._job.url, self._job.study), self._asked.trial_id)
         trial: optuna.trial.Trial = self._trial

@@ -17,8 +17,8 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_
 from torch.distributed.tensor import DTensor
 
 from tasks.records import Candidate
-from tasks.train.job import is_worker
 from tasks.train.methods import FineTune
+from tasks.train.processes.job import is_worker
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments

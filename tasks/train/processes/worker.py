@@ -1,4 +1,4 @@
-"""One of the processes that train one model together: `python -m tasks.train.worker FOLDER`, by `accelerate launch`.
+"""One of the processes that train one model together, started with a job's folder by `accelerate launch`.
 
 The first of them tells how far it is and writes the artifact. All of them end with whoever started them.
 """
@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tasks.progress import epochs_to, metrics_to, progress_to
-from tasks.train.job import Job, Teller, read_job, write_error, write_result
+from tasks.train.processes.job import Job, Teller, read_job, write_error, write_result
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """Training in several processes: a job is written, `accelerate launch` starts workers on it, their news is passed on.
 
-Trains nothing itself; what the workers do is in `tasks.train.worker`.
+Trains nothing itself; what the workers do is in `tasks.train.processes.worker`.
 """
 
 import json
@@ -21,10 +21,20 @@ from typing import Any
 from tasks.errors import ModelError, RatchetError
 from tasks.progress import report_epoch, report_metrics, report_progress
 from tasks.records import Candidate
-from tasks.train.bases import Base
-from tasks.train.job import ENVIRONMENT, EVENTS, JOB, Job, read_error, read_job, read_log, read_result, write_job
+from tasks.train.bases.base import Base
 from tasks.train.lesson import Lesson
 from tasks.train.methods import Distributed, FineTune
+from tasks.train.processes.job import (
+    ENVIRONMENT,
+    EVENTS,
+    JOB,
+    Job,
+    read_error,
+    read_job,
+    read_log,
+    read_result,
+    write_job,
+)
 
 log = logging.getLogger(__name__)
 
@@ -202,7 +212,7 @@ def launch_command(place: Path, spread: Distributed, machine: int) -> list[str]:
         *("--machine_rank", str(machine)),
         *(first if spread.machines > 1 else ["--main_process_port", "0"]),  # 0: one that is free
         *("--num_cpu_threads_per_process", str(threads), "--mixed_precision", "no", "--dynamo_backend", "no"),
-        *("--gpu_ids", "all", "--module", "tasks.train.worker", str(place)),
+        *("--gpu_ids", "all", "--module", "tasks.train.processes.worker", str(place)),
     ]
 
 

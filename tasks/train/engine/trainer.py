@@ -22,18 +22,19 @@ from transformers import DataCollatorWithPadding, TrainerCallback, TrainingArgum
 from transformers.trainer_callback import PrinterCallback
 
 from tasks.errors import ModelError
-from tasks.train import checkpoints, parameters
-from tasks.train.average import Average
-from tasks.train.checkpoints import Course
-from tasks.train.loop import Numbered, ObjectiveTrainer
-from tasks.train.memory import compute_again, fit_parts, more_parts, out_of_memory
+from tasks.train import parameters
+from tasks.train.engine import checkpoints
+from tasks.train.engine.average import Average
+from tasks.train.engine.checkpoints import Course
+from tasks.train.engine.loop import Numbered, ObjectiveTrainer
+from tasks.train.engine.memory import compute_again, fit_parts, more_parts, out_of_memory
+from tasks.train.engine.precision import choose_precision, tf32_products
+from tasks.train.engine.sampler import LengthGrouped
+from tasks.train.engine.tokens import Rows, token_counts
+from tasks.train.engine.watchers import BestEpoch, EpochOrder, LossWatch, Reporter, Saver
 from tasks.train.methods import FineTune
 from tasks.train.objectives import Loss
-from tasks.train.precision import choose_precision, tf32_products
-from tasks.train.processes import agreed, let_cpu_shard, process_options, restore_weights
-from tasks.train.sampler import LengthGrouped
-from tasks.train.tokens import Rows, token_counts
-from tasks.train.watchers import BestEpoch, EpochOrder, LossWatch, Reporter, Saver
+from tasks.train.processes.group import agreed, let_cpu_shard, process_options, restore_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

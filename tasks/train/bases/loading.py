@@ -22,9 +22,8 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from tasks.errors import ModelError
-from tasks.train.base_files import check_folder
-from tasks.train.bases import Base, FromConfig, Pretrained, base_name, resolve_base
-from tasks.train.families import (
+from tasks.train.bases.base import Base, FromConfig, Pretrained, base_name, resolve_base
+from tasks.train.bases.families import (
     auto_class,
     bare_encoder,
     encoder_inputs,
@@ -33,6 +32,7 @@ from tasks.train.families import (
     make_encoder,
     set_window,
 )
+from tasks.train.bases.files import check_folder
 from tasks.train.model import EncoderClassifier
 
 LOADING_ERRORS = (
