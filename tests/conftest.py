@@ -1,5 +1,6 @@
 """One Prefect test server and one tiny base model per session."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,16 @@ from pathlib import Path
 import pytest
 
 from tests.loop_support import make_tiny_base
+
+
+@pytest.fixture(autouse=True)
+def log_levels() -> Iterator[None]:
+    """Give each room's logger its level back: a command that runs in a test's own process keeps them quiet."""
+    rooms = [logging.getLogger(name) for name in ("flows", "tasks", "monitoring", "feedback")]
+    levels = [room.level for room in rooms]
+    yield
+    for room, level in zip(rooms, levels, strict=True):
+        room.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,6 @@ import time
 from pathlib import Path
 
 from flows.terminal import quiet
-from tests.bench.train_fewshot import measure_fewshot
-from tests.bench.train_search import measure_search
-from tests.bench.train_speed import measure_speed
-from tests.bench.train_student import measure_student
 from tests.bench.train_text import DATA, read_rows, say
 
 TARGETS = {  # what each figure should reach, as the sign says
@@ -29,7 +25,12 @@ def main() -> None:
     """Run the benchmark."""
     if not DATA.is_dir():
         sys.exit(f"{DATA} is absent: the benchmark needs the banking77 CSV files there")
-    quiet(verbose=False)
+    quiet(verbose=False)  # before Prefect is imported, which reads what it sets
+    from tests.bench.train_fewshot import measure_fewshot
+    from tests.bench.train_search import measure_search
+    from tests.bench.train_speed import measure_speed
+    from tests.bench.train_student import measure_student
+
     started = time.monotonic()
     train, test = read_rows("train"), read_rows("test")
     with tempfile.TemporaryDirectory() as name:

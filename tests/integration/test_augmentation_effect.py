@@ -18,7 +18,7 @@ from tasks.data.rows import values
 from tasks.data.snapshot import read_table
 from tasks.levers import pull
 from tasks.measure.runtime import load
-from tasks.records import Verdict, from_json, to_json
+from tasks.records import Given, Verdict, from_json, to_json
 from tasks.registry import VersionRecord
 from tasks.store import Store
 from tests.loop_support import make_project
@@ -63,10 +63,12 @@ def test_an_augmentation_has_its_effect_in_the_ledger_with_its_interval(tmp_path
     assert all(shown[name].quality in (tmp_path / "report.html").read_text("utf-8") for name in ("words", "near"))
 
     recipe = pull(levers[0], project.spec.recipe)
-    made = training_rows(tasks.build, project.store, recipe, snapshot, champion.candidate)
+    made = training_rows(tasks.build, project.store, recipe, snapshot, Given(champion.candidate))
     assert made.reports[-1].parameters["teacher"] == champion.candidate.digest
     elsewhere = Store(str(tmp_path / "elsewhere"))
-    record = VersionRecord(trials[0].candidate, recipe, snapshot, trials[0].card, outcome.verdict, champion.candidate)
+    record = VersionRecord(
+        trials[0].candidate, recipe, snapshot, trials[0].card, outcome.verdict, Given(champion.candidate)
+    )
     record = from_json(VersionRecord, to_json(record))  # as the registry keeps it
     again = training_rows(tasks.build, elsewhere, record.recipe, record.snapshot, record.given)
     assert (again.digest, again.reports) == (made.digest, made.reports)

@@ -25,5 +25,5 @@ def test_the_order_of_texts_does_not_reach_the_vectors(tiny_base):
 
 def test_no_texts_give_no_vectors_and_a_base_that_is_not_there_is_named(tiny_base, tmp_path):
     assert embed_texts([], str(tiny_base)).shape[0] == 0
-    with pytest.raises(ModelError, match="cannot load"):
+    with pytest.raises(ModelError, match="is empty"):
         embed_texts(["x"], str(tmp_path))
