@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from tasks.search.report import RECIPE, SearchReport, SearchTrial, State
-from tasks.search.space import Plain, change, plain, shown
+from tasks.search.space import Plain, change, own_value, plain, shown
 
 if TYPE_CHECKING:
     import optuna
@@ -196,7 +196,8 @@ def _record(search: "Searching", trial: "FrozenTrial") -> SearchTrial:
 
     states: dict[Any, State] = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned"}
     asked, ended = trial.user_attrs["asked"], trial.user_attrs["ended"]
-    values = asked["values"] if asked["origin"] == RECIPE else _values(search, trial)
+    own = {name: own_value(name, search.job.recipe.base, search.job.recipe.train) for name in asked["values"]}
+    values = own if asked["origin"] == RECIPE else _values(search, trial)
     return SearchTrial(
         trial.number, {name: shown(value) for name, value in values.items()}, asked["origin"],
         states.get(trial.state, "failed"), ended.get("score"), ended.get("valid_loss"), ended["epochs"],
