@@ -40,7 +40,7 @@ def spend(costs: Sequence[Cost], minutes: float) -> Spending:
 
     First levers never tried, in their order, up to their share; then tried ones by bound per minute; then what is left
     again to those never tried. A lever of unknown cost counts as the median of the others, and one that is longer than
-    all minutes is left out, but a search, which is cut.
+    all minutes is left out, but a search, which is cut; one without minutes of its own takes what the others leave.
     """
     usual = median([each.minutes for each in costs if each.minutes is not None and not each.divisible] or [SHORTEST])
     new = [each for each in costs if not each.gains]
@@ -48,7 +48,7 @@ def spend(costs: Sequence[Cost], minutes: float) -> Spending:
     given: dict[str, float] = {}
     share = EXPLORE * minutes if known else minutes
     for purse, group in ((share, new), (minutes, known), (minutes, new)):
-        for each in group:
+        for each in sorted(group, key=lambda each: each.divisible and each.minutes is None):
             left = min(purse, minutes) - sum(given.values())
             fits = _fitting(each, _length(each, usual), left)
             if each.lever not in given and fits is not None:

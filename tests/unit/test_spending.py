@@ -92,6 +92,13 @@ def levers():
             Lever("b", base="hub/other"), Lever("c", train=FineTune(epochs=8))]  # fmt: skip
 
 
+def test_a_search_without_minutes_of_its_own_takes_what_the_others_leave():
+    found = spend([Cost("search", ("quality",), divisible=True), Cost("next", ("cost",)), Cost("last", ("cost",))], 30)
+    assert set(found.minutes) == {"search", "next", "last"}
+    assert sum(found.minutes.values()) == pytest.approx(30)
+    assert found.minutes["search"] > 29
+
+
 def test_a_plan_without_a_limit_is_as_ever_and_with_one_keeps_the_order_of_the_stages():
     past = [Try(name, 1, gain, False, 60 * minutes)
             for name, gain, minutes in (("a", 0.02, 4), ("b", 0.01, 4), ("c", 0.001, 40))]  # fmt: skip
