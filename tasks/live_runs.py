@@ -14,7 +14,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Literal
 
 from tasks.errors import RegistryError
-from tasks.progress import metrics_to
+from tasks.progress import Stopped, metrics_to
 from tasks.registry import BATCH, Registry, reaching
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ SYSTEM_EVERY_S = 5.0
 def live_run(registry: Registry, name: str, parent: str) -> Iterator[None]:
     """Give the block a nested run that takes the metrics reported in it, and those of the machine, as they come.
 
-    The run ends as the block does: finished, failed by an error, or killed.
+    The run ends as the block does: finished, failed by an error, or killed, by a search that stops a trial too.
     """
     try:
         run_id = registry.start_run(name, parent)
@@ -44,6 +44,8 @@ def live_run(registry: Registry, name: str, parent: str) -> Iterator[None]:
         with _system_metrics(registry, run_id), metrics_to(writer.take):
             yield
         status = "FINISHED"
+    except Stopped:
+        raise
     except Exception:
         status = "FAILED"
         raise

@@ -7,7 +7,7 @@ import pytest
 
 from tasks import live_runs
 from tasks.live_runs import live_run
-from tasks.progress import progress_to, purpose, report_metrics, training, trainings_to
+from tasks.progress import Stopped, progress_to, purpose, report_metrics, training, trainings_to
 from tasks.registry import Registry
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -67,7 +67,9 @@ def test_measuring_does_not_wait_for_the_database(registry: Registry) -> None:
     assert seconds < 0.5  # 2000 writes of about 3 ms would take 6 s
 
 
-@pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])
+@pytest.mark.parametrize(
+    ("error", "status"), [(ValueError, "FAILED"), (Stopped, "KILLED"), (KeyboardInterrupt, "KILLED")]
+)
 def test_a_run_ends_as_its_training_does(registry: Registry, error: type[BaseException], status: str) -> None:
     parent = registry.start_run("iteration 1")
     with pytest.raises(error), live_run(registry, "fit", parent):
