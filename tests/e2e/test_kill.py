@@ -23,7 +23,7 @@ from tests.loop_support import make_project
 pytestmark = [pytest.mark.usefixtures("prefect_api"), pytest.mark.filterwarnings("default")]
 
 WAIT_S = 120
-LONG = {"epochs": 60, "learning_rate": 0.01, "patience": 100, "precision": "fp32"}  # some seconds of training
+LONG = {"epochs": 30, "learning_rate": 0.01, "patience": 100, "precision": "fp32"}  # some seconds of training
 
 CHILD = '''
 """One iteration that kills itself at a point of the promotion."""
