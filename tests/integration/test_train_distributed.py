@@ -23,6 +23,7 @@ from tasks.records import Candidate
 from tasks.train.finetune import finetune
 from tasks.train.lesson import Lesson
 from tasks.train.methods import Adapt, Contrastive, Distil, Distributed, FineTune, Lora
+from tasks.train.processes import distributed
 from tasks.train.processes.distributed import check, finetune_in_processes, join
 from tasks.train.processes.job import Job, read_job, write_job
 from tests.loop_support import make_tiny_base, messages
@@ -212,6 +213,11 @@ def test_the_workers_of_a_killed_process_end(base: str, lesson: Lesson, tmp_path
     parent.kill()
     parent.wait()
     wait_for(lambda: not any(process.is_running() for process in family), 20)
+
+
+def test_workers_find_the_rooms_from_any_folder(tmp_path: Path) -> None:
+    root = Path(distributed._environment(tmp_path)["PYTHONPATH"].split(os.pathsep)[0])
+    assert (root / "tasks" / "train" / "processes" / "worker.py").is_file()
 
 
 def test_a_job_passes_between_processes_as_it_is(lesson: Lesson, tmp_path: Path) -> None:

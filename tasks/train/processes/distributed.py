@@ -217,7 +217,7 @@ def launch_command(place: Path, spread: Distributed, machine: int) -> list[str]:
 
 
 def _environment(place: Path) -> dict[str, str]:
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     return {**os.environ, ENVIRONMENT: str(place), "PYTHONPATH": path}
 
