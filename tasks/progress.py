@@ -4,7 +4,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
+from typing import TypeVar
 
+Held = TypeVar("Held")
 Listener = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 MetricsListener = Callable[[int, Mapping[str, float]], None]  # step, metrics by name
 EpochListener = Callable[[float, Mapping[str, float]], None]  # epochs done, metrics by name
@@ -12,6 +14,16 @@ EpochListener = Callable[[float, Mapping[str, float]], None]  # epochs done, met
 _listener: ContextVar[Listener | None] = ContextVar("progress_listener", default=None)
 _metrics_listener: ContextVar[MetricsListener | None] = ContextVar("metrics_listener", default=None)
 _epoch_listener: ContextVar[EpochListener | None] = ContextVar("epoch_listener", default=None)
+
+
+@contextmanager
+def _held(variable: ContextVar[Held], value: Held) -> Iterator[None]:
+    """Let the variable have the value while the block runs."""
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
 
 
 class Stopped(Exception):
@@ -25,14 +37,9 @@ def report_progress(what: str, done: int, total: int) -> None:
         listener(what, done, total)
 
 
-@contextmanager
-def progress_to(listener: Listener) -> Iterator[None]:
+def progress_to(listener: Listener) -> AbstractContextManager[None]:
     """Send the progress of the block to the listener."""
-    token = _listener.set(listener)
-    try:
-        yield
-    finally:
-        _listener.reset(token)
+    return _held(_listener, listener)
 
 
 def report_metrics(step: int, metrics: Mapping[str, float]) -> None:
@@ -42,14 +49,9 @@ def report_metrics(step: int, metrics: Mapping[str, float]) -> None:
         listener(step, metrics)
 
 
-@contextmanager
-def metrics_to(listener: MetricsListener) -> Iterator[None]:
+def metrics_to(listener: MetricsListener) -> AbstractContextManager[None]:
     """Send what trainings of the block measure to the listener."""
-    token = _metrics_listener.set(listener)
-    try:
-        yield
-    finally:
-        _metrics_listener.reset(token)
+    return _held(_metrics_listener, listener)
 
 
 def report_epoch(epoch: float, metrics: Mapping[str, float]) -> None:
@@ -59,14 +61,9 @@ def report_epoch(epoch: float, metrics: Mapping[str, float]) -> None:
         listener(epoch, metrics)
 
 
-@contextmanager
-def epochs_to(listener: EpochListener) -> Iterator[None]:
+def epochs_to(listener: EpochListener) -> AbstractContextManager[None]:
     """Send what trainings of the block come to after each epoch to the listener."""
-    token = _epoch_listener.set(listener)
-    try:
-        yield
-    finally:
-        _epoch_listener.reset(token)
+    return _held(_epoch_listener, listener)
 
 
 Opener = Callable[[str], AbstractContextManager[None]]  # what a training is for -> what lasts as long as it
@@ -75,24 +72,14 @@ _opener: ContextVar[Opener | None] = ContextVar("training_opener", default=None)
 _purpose: ContextVar[str] = ContextVar("training_purpose", default="")
 
 
-@contextmanager
-def trainings_to(opener: Opener) -> Iterator[None]:
+def trainings_to(opener: Opener) -> AbstractContextManager[None]:
     """Open what the opener gives around each training of the block that really runs."""
-    token = _opener.set(opener)
-    try:
-        yield
-    finally:
-        _opener.reset(token)
+    return _held(_opener, opener)
 
 
-@contextmanager
-def purpose(what: str) -> Iterator[None]:
+def purpose(what: str) -> AbstractContextManager[None]:
     """Say what the trainings of the block are for: the lever that is tried, the baseline."""
-    token = _purpose.set(what)
-    try:
-        yield
-    finally:
-        _purpose.reset(token)
+    return _held(_purpose, what)
 
 
 @contextmanager
@@ -122,8 +109,5 @@ def timed(stage: str) -> Iterator[None]:
 def collect_seconds() -> Iterator[dict[str, float]]:
     """Yield a table, filled while the block runs, of the seconds that each stage worked (cache hits take none)."""
     collected: dict[str, float] = {}
-    token = _seconds.set(collected)
-    try:
+    with _held(_seconds, collected):
         yield collected
-    finally:
-        _seconds.reset(token)

@@ -3,8 +3,8 @@
 import torch
 
 from tasks.measure.machine import describe_machine
+from tasks.train.engine.precision import AMPERE
 
-AMPERE = (8, 0)  # the compute capability from which on GPUs multiply bfloat16 and TensorFloat-32 in hardware
 SHORT_FORMATS = {"avx512_bf16", "amx_bf16"}  # instructions by which CPUs do
 
 

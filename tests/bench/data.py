@@ -6,6 +6,7 @@ Prints what it measures as tables; the last line is one JSON object. No figure c
 import json
 import sys
 
+from tests.bench.figures import show
 from tests.bench.labels import measure_real_text
 from tests.bench.scale import measure_scale
 
@@ -31,11 +32,7 @@ def main() -> None:
     for title, measure in (("made-up rows", measure_scale), ("real text", measure_real_text)):
         sys.stdout.write(f"{title}\n")
         found = measure()
-        for name, value in found.items():
-            sign, bound = TARGETS.get(name, ("", ""))
-            sys.stdout.write(f"  {name:32}{value:12.4g}  {sign} {bound}\n")
-        sys.stdout.flush()
-        figures |= found
+        figures |= show(found, TARGETS)
     sys.stdout.write(json.dumps({name: round(value, 4) for name, value in figures.items()}) + "\n")
 
 

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from flows.terminal import quiet
+from tests.bench.figures import show
 from tests.bench.train_text import DATA, read_rows, say
 
 TARGETS = {  # what each figure should reach, as the sign says
@@ -37,22 +38,15 @@ def main() -> None:
         folder = Path(name)
         say("training speed")
         figures, teacher = measure_speed(train, test, folder / "speed")
-        _show(figures)
+        show(figures, TARGETS)
         say("a student of a third of the layers")
-        figures |= _show(measure_student(teacher, train, test, folder / "student"))
+        figures |= show(measure_student(teacher, train, test, folder / "student"), TARGETS)
         say("10 examples a class, 15 minutes of search")
-        figures |= _show(measure_fewshot(train, test, folder / "fewshot"))
+        figures |= show(measure_fewshot(train, test, folder / "fewshot"), TARGETS)
         say("a cold search and one that knows an earlier iteration's")
-        figures |= _show(measure_search(train, folder / "search"))
+        figures |= show(measure_search(train, folder / "search"), TARGETS)
     figures["seconds"] = time.monotonic() - started
     say(json.dumps({name: round(value, 4) for name, value in figures.items()}))
-
-
-def _show(figures: dict[str, float]) -> dict[str, float]:
-    for name, value in figures.items():
-        sign, bound = TARGETS.get(name, ("", ""))
-        say(f"  {name:32}{value:12.4g}  {sign} {bound}")
-    return figures
 
 
 if __name__ == "__main__":

@@ -33,9 +33,9 @@ class Table(nn.Module):
         return (self.rows(input_ids),)
 
 
-def classifier() -> Any:
+def classifier(dropout: float = 0.0) -> Any:
     torch.manual_seed(0)
-    return EncoderClassifier(Table(), 4, "mean")  # type: ignore[arg-type]
+    return EncoderClassifier(Table(), 4, "mean", dropout)  # type: ignore[arg-type]
 
 
 def run(model: Any, seed: int = 3, rows: int = 6, **loss: float) -> dict[str, Tensor]:

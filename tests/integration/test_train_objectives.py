@@ -3,7 +3,6 @@
 import logging
 import math
 import random
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,8 @@ from torch.distributions import Categorical, kl_divergence
 from torch.nn import functional
 
 from tasks.train.methods import Distil, FineTune
-from tasks.train.model import EncoderClassifier
 from tasks.train.objectives import Objective, balanced_weights, make_objective, weighted_cross_entropy
+from tests.integration.test_mixup import classifier
 
 LABELS = torch.tensor([0, 1, 2, 3, 1, 0])
 LOGITS = torch.tensor(np.random.default_rng(0).normal(scale=2, size=(6, 4)), dtype=torch.float32)
@@ -217,28 +216,11 @@ def test_columns_that_are_no_inputs_of_the_model_are_left_alone() -> None:
     assert set(model.calls[0]) == {"input_ids"}
 
 
-class Table(nn.Module):
-    """An encoder that looks tokens up and does nothing else."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.config = SimpleNamespace(hidden_size=8)
-        self.rows = nn.Embedding(18, 8)
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor]:
-        return (self.rows(input_ids),)
-
-
-def classifier(dropout: float = 0.1) -> Any:
-    torch.manual_seed(0)
-    return EncoderClassifier(Table(), 4, "mean", dropout)  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("parts", [{"focal": 2.0}, {"r_drop": 1.0}, {"class_weights": WEIGHTS}, {"mix": 0.5},
                                    {"mixup": 0.5, "r_drop": 1.0, "focal": 1.0, "mix": 0.9}])  # fmt: skip
 @pytest.mark.parametrize("rows", [6, 1])
 def test_under_autocast_the_loss_is_float32_and_every_weight_learns(parts: dict[str, Any], rows: int) -> None:
-    model = classifier().train()
+    model = classifier(0.1).train()
     inputs = {"input_ids": torch.arange(18).reshape(6, 3)[:rows], "labels": LABELS[:rows],
               "attention_mask": torch.ones(rows, 3, dtype=torch.int64), "teacher_logits": TEACHER[:rows]}  # fmt: skip
     with torch.autocast("cpu", torch.bfloat16):

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from tasks.errors import ModelError
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     import torch
 
 log = logging.getLogger(__name__)
+
+AMPERE = (8, 0)  # the compute capability from which on GPUs multiply bfloat16 and TensorFloat-32 in hardware
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ def choose_precision(asked: str) -> Precision:
         return _fastest(capability)
     if asked == "fp16" and capability is None:
         raise ModelError("train.precision: fp16 trains on a CUDA GPU only, and there is none; use auto, bf16 or fp32")
-    if asked == "tf32" and (capability is None or capability < (8, 0)):
+    if asked == "tf32" and (capability is None or capability < AMPERE):
         found = "there is none" if capability is None else f"this one has {'.'.join(map(str, capability))}"
         raise ModelError(
             f"train.precision: tf32 needs a CUDA GPU of compute capability 8.0 or more, and {found}; use auto or fp32"
@@ -49,12 +52,14 @@ def use_bf16(asked: str) -> bool:
     return choose_precision(asked).name == "bf16"
 
 
+@cache
 def _fastest(capability: tuple[int, int] | None) -> Precision:
+    """Return the format for the device; measured once, so that all trainings of a process decide alike."""
     import torch
 
     if capability is not None:
         named = f"compute capability {'.'.join(map(str, capability))}"
-        if capability >= (8, 0):
+        if capability >= AMPERE:
             return Precision("bf16", f"{named} multiplies bfloat16 in hardware")
         if capability >= (7, 0):
             return Precision("fp16", f"{named} multiplies float16 in hardware, bfloat16 not")
