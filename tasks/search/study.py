@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import ModelError
-from tasks.search.past import earlier_best, learn_from_past, seconds_spent
+from tasks.search.past import earlier_best, learn_from_past, open_storage, seconds_spent
 from tasks.search.report import RECIPE, SAMPLER
 from tasks.search.space import Plain, Range, Search, Space, change, is_whole, made_of, own_value, plain, with_own
 from tasks.search.trial import Asked, Ended, Job, run_trial
@@ -44,8 +44,6 @@ def open_study(url: str, name: str, create: bool = False) -> "optuna.Study":
     """
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
-
-    from tasks.search.past import open_storage
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=FIRST_RUNG, reduction_factor=HALVING)
