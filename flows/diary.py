@@ -5,7 +5,7 @@ Decides nothing and draws nothing.
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +14,8 @@ from flows.project import Project
 from flows.promotion import JUDGED_AGAINST
 from flows.reports import describe_version
 from tasks import stages
-from tasks.compress.export import Onnx
+from tasks.build import build
+from tasks.compress.methods import Onnx
 from tasks.data.checking.validate import ValidationReport
 from tasks.live_runs import live_run
 from tasks.records import Candidate, LeverTrial, Scorecard, Snapshot, Verdict, to_json
@@ -100,7 +101,7 @@ class Diary:
         run_id = self._nested("candidate on golden", card, outcome.verdict)
         registry.log_run(run_id, params=flat_params(contender.recipe))
         registry.log_snapshot(run_id, outcome.snapshot)
-        form = _without_torch(self.project, contender.candidate)
+        form = _without_torch(self.project, contender, outcome.snapshot)
         links = {
             "report": str(self.project.report_path(self.iteration)),
             "data docs": outcome.checks.docs if outcome.checks else "",
@@ -123,12 +124,12 @@ def _found(trial: LeverTrial) -> dict[str, str]:
     return {f"search.{name}": value for name, value in best.values.items()} if best else {}
 
 
-def _without_torch(project: Project, candidate: Candidate) -> Candidate:
-    """Return the candidate in a form that serves without torch: itself, or a torch model's ONNX export."""
-    if candidate.runtime != "torch":
-        return candidate
-    form: Candidate = stages.compress(project.store, candidate, Onnx())
-    return form
+def _without_torch(project: Project, contender: Contender, snapshot: Snapshot) -> Candidate:
+    """Return the contender's model in a form that serves without torch: itself, or a torch model's ONNX export."""
+    if contender.candidate.runtime != "torch":
+        return contender.candidate
+    served = replace(contender.recipe, compress=(*contender.recipe.compress, Onnx()))
+    return build(stages, project.store, served, contender.snapshot or snapshot, contender.given)
 
 
 def card_metrics(card: Scorecard) -> dict[str, float]:

@@ -10,7 +10,8 @@ from flows.project import Project
 from tasks import stages
 from tasks.build import fitted
 from tasks.data.augmentation.keep_label import used_teacher
-from tasks.records import Candidate, Given, Snapshot, Table
+from tasks.given import Given
+from tasks.records import Candidate, Snapshot, Table
 from tasks.specs import Recipe
 from tasks.train.methods import FineTune, learns_from_champion, reads_unlabelled
 

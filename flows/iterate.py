@@ -25,10 +25,11 @@ from tasks import stages
 from tasks.build import build, training_rows
 from tasks.data.checking.validate import refuse
 from tasks.errors import RatchetError
+from tasks.given import Given
 from tasks.measure.profiling.profile import Profile
 from tasks.measure.quality.scores import check_costs, with_scores
 from tasks.progress import collect_seconds, purpose, timed, trainings_to
-from tasks.records import Given, Scorecard, Snapshot, Verdict, to_json
+from tasks.records import Scorecard, Snapshot, Verdict, to_json
 from tasks.registry import BASELINE, CHAMPION, VersionRecord
 from tasks.store import storage_named
 from tasks.suspects import SuspectTable, label_step

@@ -12,12 +12,12 @@ from typing import Literal
 
 from flows.project import Project
 from tasks.data.checking.validate import ValidationReport
+from tasks.given import Given
 from tasks.guard import FeedbackCheck
 from tasks.measure.gate.evidence import Claim
 from tasks.measure.profiling.profile import Profile
 from tasks.records import (
     Candidate,
-    Given,
     Interval,
     LeverTrial,
     Scorecard,

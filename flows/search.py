@@ -18,8 +18,9 @@ from tasks.build import training_rows
 from tasks.data.rows import values
 from tasks.data.snapshot import read_table
 from tasks.errors import ModelError
+from tasks.given import Given
 from tasks.progress import report_progress
-from tasks.records import Given, Snapshot, Table
+from tasks.records import Snapshot, Table
 from tasks.search.past import report_of
 from tasks.search.report import SearchReport
 from tasks.search.space import Range, Search, Space, plain, usual_space

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from serving.predictors import ArtifactInvalid, file_sha256, read_manifest
+from serving.artifact import ArtifactInvalid, file_sha256, read_manifest
 from tasks.errors import ArtifactError
 from tasks.records import Candidate
 
 MANIFEST = "manifest.json"
+SERVING_REQUIREMENTS = ("onnxruntime", "tokenizers", "numpy")
 TIMINGS = ("_seconds", "_per_s")  # notes that differ from run to run
 OF_THE_MODEL = ("task", "labels", "max_length", "inputs")  # what no change of the weights or the runtime changes
 

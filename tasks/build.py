@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from tasks.compress.material import Material
+from tasks.compress.methods import CompressPass
 from tasks.compress.pipeline import compress_pass
 from tasks.data.assemble import assemble
 from tasks.data.augmentation.augment import augment
@@ -20,14 +22,14 @@ from tasks.data.named_models import model_fields
 from tasks.data.rows import values
 from tasks.data.snapshot import read_table, write_table
 from tasks.errors import ModelError
+from tasks.given import Given, Guides, Origin
 from tasks.measure.quality.scores import read_split
 from tasks.progress import Stopped, training
-from tasks.records import Candidate, Given, Guides, Snapshot, Table
+from tasks.records import Candidate, Snapshot, Table
 from tasks.specs import (
     EVALUATION,
     AugmentMethod,
     CleanStep,
-    CompressPass,
     DataSpec,
     Recipe,
 )
@@ -157,38 +159,65 @@ def fit(
 
 def student_identity(method: Any) -> str:
     """Return what stands in a key for the base that a student starts from: the content of a local folder; else ""."""
-    distil = getattr(method, "distil", None)
-    return "" if distil is None or isinstance(distil.student, tuple) else base_identity(distil.student)
+    distil = getattr(method, "distil", method)
+    student = getattr(distil, "student", ())
+    return "" if isinstance(student, tuple) else base_identity(student)
 
 
 def _lesson(store: Store, rows: Table, snapshot: Snapshot, guides: Guides, work: Path) -> Lesson:
-    table, held_out = read_table(Path(rows.uri), rows.digest), read_split(snapshot, "valid")
-    train, valid = (list(zip(values(part, "text"), values(part, "target"), strict=True)) for part in (table, held_out))
-    texts = guides.unlabelled
+    train, valid, texts = _texts_of(rows, snapshot, guides.unlabelled)
     return Lesson(
         train,
         valid,
         snapshot.labels,
-        ids=tuple(values(table, "id")),
+        ids=tuple(values(read_table(Path(rows.uri), rows.digest), "id")),
         parent=guides.parent,
         teachers=guides.teachers,
-        unlabelled=tuple(values(read_table(Path(texts.uri), texts.digest), "text")) if texts else (),
+        unlabelled=texts,
         work=work,
         tokens=store.memory("tokens"),
     )
 
 
-def compress(store: Store, candidate: Candidate, method: CompressPass) -> Candidate:
-    """Return the candidate after one compression pass.
+Pairs = list[tuple[str, str]]  # text, label
+
+
+def _texts_of(rows: Table, snapshot: Snapshot, unlabelled: Table | None) -> tuple[Pairs, Pairs, tuple[str, ...]]:
+    """Return the training rows, those of `valid`, and the texts without labels."""
+    table, held_out = read_table(Path(rows.uri), rows.digest), read_split(snapshot, "valid")
+    train, valid = (list(zip(values(part, "text"), values(part, "target"), strict=True)) for part in (table, held_out))
+    texts = tuple(values(read_table(Path(unlabelled.uri), unlabelled.digest), "text")) if unlabelled else ()
+    return train, valid, texts
+
+
+def compress(store: Store, candidate: Candidate, method: CompressPass, origin: Origin) -> Candidate:
+    """Return the candidate after one compression pass; the origin is what all passes of its recipe began with.
 
     Raises:
         ModelError: the pass is not legal on this candidate.
     """
-    return store.build(
-        "compress",
-        cache_key("compress", candidate, method),
-        Candidate,
-        lambda folder: compress_pass(method, candidate, folder / "model"),
+    key = cache_key("compress", candidate, method, student_identity(method), origin)
+    work = store.folder("checkpoints", key)
+
+    def make(folder: Path) -> Candidate:
+        made = compress_pass(method, candidate, folder / "model", _material(store, origin, work))
+        shutil.rmtree(work, ignore_errors=True)
+        return made
+
+    return store.build("compress", key, Candidate, make)
+
+
+def _material(store: Store, origin: Origin, work: Path) -> Material:
+    train, valid, texts = _texts_of(origin.rows, origin.snapshot, origin.unlabelled)
+    return Material(
+        origin.model,
+        train,
+        valid,
+        origin.snapshot.labels,
+        unlabelled=texts,
+        answers=store.folder("answers", cache_key("answers", origin)),
+        work=work,
+        tokens=store.memory("tokens"),
     )
 
 
@@ -204,8 +233,11 @@ class Stages(Protocol):
 def build(stages: Stages, store: Store, recipe: Recipe, snapshot: Snapshot, given: Given = _NOTHING_GIVEN) -> Candidate:
     """Return the model that the recipe makes of the snapshot, whatever of it is stored already reused."""
     candidate = fitted(stages, store, recipe, snapshot, given)
+    if not recipe.compress:
+        return candidate
+    origin = Origin(candidate, training_rows(stages, store, recipe, snapshot, given), snapshot, given.unlabelled)
     for method in recipe.compress:
-        candidate = stages.compress(store, candidate, method)
+        candidate = stages.compress(store, candidate, method, origin)
     return candidate
 
 

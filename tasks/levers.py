@@ -14,7 +14,7 @@ from tasks.search.report import SearchReport
 from tasks.search.spending import Cost, spend
 from tasks.specs import Lever, Recipe
 
-STAGES = ("clean", "augment", "base", "train", "search", "compress")
+STAGES = ("clean", "augment", "base", "train", "search", "compress", "compress_search")
 CLAIMS: dict[str, tuple[Claim, ...]] = {
     "data": ("quality",),
     "clean": ("quality",),
@@ -23,6 +23,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
     "train": ("quality",),
     "search": ("quality",),
     "compress": ("cost",),
+    "compress_search": ("cost",),
 }
 REST_AFTER = 3  # tries in a row that were clearly worse
 RETRY_EVERY = 4  # iterations, after which a resting lever is tried once more

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from serving.predictors import file_sha256
+from serving.artifact import file_sha256
 from tasks.data.rows import values
 from tasks.measure.machine import describe_machine
 from tasks.measure.profiling.profile import Profile

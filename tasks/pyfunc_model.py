@@ -7,7 +7,7 @@ pickle.
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from serving.predictors import load_predictor
+from serving.loading import load_predictor
 
 
 class ServedModel(PythonModel):  # type: ignore[misc]

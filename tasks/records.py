@@ -4,13 +4,13 @@ All are frozen and JSON-able: `to_json` and `from_json` turn any of them into pl
 processes and machines as they are. `Recipe` and `Lever`, which users write, are in `tasks.specs`.
 """
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter
 
+from tasks.compress.searching.report import CompressReport
 from tasks.search.report import SearchReport
 
 T = TypeVar("T")
@@ -60,33 +60,9 @@ class Candidate:
 
     uri: str
     digest: str  # SHA-256 of the manifest, which holds the SHA-256 of every file
-    runtime: str  # torch, onnx
+    runtime: str  # torch, onnx, openvino, tensorrt, cascade
     size_bytes: int  # of what serving loads: weights and tokenizer
     notes: dict[str, float] = field(default_factory=dict)  # what the stages measured: losses, epochs, parity
-
-
-@dataclass(frozen=True)
-class Guides:
-    """What training learns from beside its rows: where it starts, whose answers it learns, texts without labels."""
-
-    parent: Candidate | None = None  # the torch model that it starts from
-    teachers: tuple[Candidate, ...] = ()  # torch models
-    unlabelled: Table | None = None
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over the digests of its parts."""
-        parts = [part.digest if part else "" for part in (self.parent, self.unlabelled)]
-        return hashlib.sha256(json.dumps([*parts, [each.digest for each in self.teachers]]).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Given:
-    """What a model is made with beside recipe and snapshot; a part that its recipe does not ask for is None."""
-
-    teacher: Candidate | None = None  # judged the rows that augmentation generated
-    parent: Candidate | None = None  # the torch model of the champion that training started or learned from
-    unlabelled: Table | None = None  # production's texts that training learned from
 
 
 @dataclass(frozen=True)
@@ -268,6 +244,7 @@ class LeverTrial:
     changes: tuple[str, ...] = ()  # what it changed about the recipe, field by field
     claims: tuple[Literal["quality", "cost"], ...] = ()  # what it was judged for; empty: what its stage claims
     search: SearchReport | None = None  # of a search: what it tried before
+    compression: CompressReport | None = None  # of a search over passes: what it tried before
 
 
 def to_json(record: Any) -> str:

@@ -15,9 +15,10 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tasks.artifacts import MANIFEST
+from tasks.artifacts import MANIFEST, SERVING_REQUIREMENTS
 from tasks.errors import RegistryError, ReviewError
-from tasks.records import Candidate, Given, Scorecard, Snapshot, Verdict, from_json, to_json
+from tasks.given import Given
+from tasks.records import Candidate, Scorecard, Snapshot, Verdict, from_json, to_json
 from tasks.reference import write_reference
 from tasks.specs import Recipe
 from tasks.store import storage_named
@@ -34,7 +35,6 @@ ReviewState = Literal["pending", "approved", "rejected"]
 RECORD_FILE = "ratchet/version.json"
 BATCH = 1000  # metrics that MLflow takes at once
 REFERENCE_FOLDER = "reference"  # the row scores on golden, which drift is measured against
-SERVING_REQUIREMENTS = ("onnxruntime", "tokenizers", "numpy")
 
 
 @dataclass(frozen=True)

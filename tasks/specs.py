@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
-from tasks.compress.export import Onnx
-from tasks.compress.quantize import Int8Dynamic
+from tasks.compress.methods import CompressPass
+from tasks.compress.searching.spec import CompressSearch
+from tasks.compress.sequence import check_sequence
 from tasks.data.augmentation.augment import FILTERS, Dropout, Swap, Typos
 from tasks.data.augmentation.back_translate import BackTranslate
 from tasks.data.augmentation.keep_label import KeepLabel
@@ -75,17 +76,11 @@ AugmentMethod = Annotated[
     ],
     BeforeValidator(_method_by_name),
 ]
-CompressPass = Annotated[Annotated[Onnx | Int8Dynamic, Field(discriminator="kind")], BeforeValidator(_by_name)]
 
 
 def _check_passes(passes: tuple[CompressPass, ...]) -> tuple[CompressPass, ...]:
     """Refuse what no artifact can go through, before a model is trained for it."""
-    kinds = [method.kind for method in passes]
-    twice = next((kind for kind in kinds if kinds.count(kind) > 1), None)
-    if twice:
-        raise ValueError(f"the pass {twice!r} stands twice; keep one of them")
-    if "int8" in kinds and "onnx" not in kinds[: kinds.index("int8")]:
-        raise ValueError("the pass 'int8' needs an ONNX model; put 'onnx' before it, as in [onnx, int8]")
+    check_sequence(passes)
     return passes
 
 
@@ -198,7 +193,7 @@ class Recipe:
 
 @dataclass(frozen=True, config={"extra": "forbid"})
 class Lever:
-    """One change to a recipe: exactly one of its parts, which it replaces, or a search for base and `train`."""
+    """One change to a recipe: exactly one of its parts, which it replaces, or a search for some of them."""
 
     name: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
     clean: tuple[CleanStep, ...] | None = None
@@ -207,6 +202,7 @@ class Lever:
     train: FineTune | None = None
     search: Search | None = None
     compress: CompressPasses | None = None
+    compress_search: CompressSearch | None = None
     claim: Literal["quality", "cost"] | None = None  # what it must improve; None: what its stage usually claims
 
 
@@ -264,6 +260,20 @@ def _check_guards(guards: dict[str, float]) -> dict[str, float]:
 Guards = Annotated[dict[str, Annotated[float, Field(gt=0, lt=0.5)]], AfterValidator(_check_guards)]
 
 
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, config={"extra": "forbid"})
+class Limits:
+    """What a served model may take at most; a candidate beyond one of them is never promoted."""
+
+    latency_p95_ms: Positive | None = None  # at batch 1, on the machine that the iteration runs on
+    latency_p99_ms: Positive | None = None
+    memory_mb: Positive | None = None  # peak of a process that only serves it, in 10^6 bytes
+    size_mb: Positive | None = None  # of weights and tokenizer on disk, in 10^6 bytes
+    cold_start_s: Positive | None = None  # from starting a process to its first answer
+
+
 @dataclass(frozen=True, config={"extra": "forbid"})
 class GateSpec:
     """What a candidate must prove before it may be promoted."""
@@ -278,6 +288,7 @@ class GateSpec:
     min_gain: Annotated[float, Field(gt=0, lt=1)] = 0.1  # a cost claim must save at least this share
     cost_margin: Annotated[float, Field(gt=0, lt=1)] = 0.25  # the extra time per text that a quality claim may cost
     max_noise: Annotated[float, Field(gt=0)] = 0.2  # half-width of a timing ratio's 95 % interval, as a share of it
+    limits: Limits = field(default_factory=Limits)
     refresh: Annotated[float, Field(gt=0, le=1)] = 0.5  # the share of new golden rows that restores the budget
     promotion: Literal["auto", "review"] = "auto"
 

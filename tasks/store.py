@@ -41,15 +41,16 @@ CODE = {  # the code that decides what a stage makes; a change of it changes the
     ],
     **dict.fromkeys(("describe", "check", "check_feedback"), CHECKING),
     **dict.fromkeys(("clean", "suspects"), CLEANING),
-    "augment": ["data/augmentation", *PERSONAL, *SIMILARITY, "../serving/predictors.py"],
+    "augment": ["data/augmentation", *PERSONAL, *SIMILARITY, "../serving"],
     "fit": ["train"],
     "tokens": ["train/engine/tokens.py"],
-    "compress": ["compress"],
+    "compress": ["compress", "train", "../serving"],
+    "answers": ["train", "../serving"],
     "slices": ["measure/quality/slices.py", "data/cleaning/language.py", *SIMILARITY, *PERSONAL],
-    "score": ["measure/quality", "../serving/predictors.py"],
-    "benchmark": ["measure/speed", "../serving/predictors.py"],
-    "profile": ["measure/profiling", "../serving/predictors.py"],
-    "memory": ["measure/speed/fresh_process.py", "../serving/predictors.py"],
+    "score": ["measure/quality", "../serving"],
+    "benchmark": ["measure/speed", "../serving"],
+    "profile": ["measure/profiling", "../serving"],
+    "memory": ["measure/speed/fresh_process.py", "../serving"],
 }
 
 

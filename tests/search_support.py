@@ -7,8 +7,9 @@ from pathlib import Path
 
 from tasks.artifacts import seal
 from tasks.errors import ModelError
+from tasks.given import Given
 from tasks.progress import report_epoch
-from tasks.records import Candidate, Given, Snapshot
+from tasks.records import Candidate, Snapshot
 from tasks.specs import Recipe
 from tasks.store import Store, cache_key
 from tasks.train.methods import FineTune

@@ -1,30 +1,31 @@
 """Which function makes which compression pass. A pass takes a candidate and writes the next one into a folder."""
 
-from functools import singledispatch
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tasks.compress.export import Onnx, export_onnx
-from tasks.compress.quantize import Int8Dynamic, quantize_int8
+from tasks.compress.exporting.onnx_export import export_onnx
+from tasks.compress.material import Material
+from tasks.compress.methods import CompressPass, Int8Dynamic, Onnx
+from tasks.compress.quantising.dynamic import quantise_dynamic
 from tasks.records import Candidate
 
+Pass = Callable[[Any, Candidate, Path, Material], Candidate]
 
-@singledispatch
-def compress_pass(method: Any, source: Candidate, folder: Path) -> Candidate:
+PASSES: dict[type[Any], Pass] = {
+    # PyTorch to PyTorch
+    # PyTorch to what is served
+    Onnx: export_onnx,
+    # ONNX to narrower ONNX
+    Int8Dynamic: quantise_dynamic,
+    # what is served to a cascade
+}
+
+
+def compress_pass(method: CompressPass, source: Candidate, folder: Path, material: Material) -> Candidate:
     """Return the source after the pass, as a sealed artifact in `folder`.
 
     Raises:
         ModelError: the pass is not legal on this source.
-        TypeError: the method is no compression pass.
     """
-    raise TypeError(f"{type(method).__name__} is no compression pass")
-
-
-@compress_pass.register
-def _(method: Onnx, source: Candidate, folder: Path) -> Candidate:
-    return export_onnx(source, folder)
-
-
-@compress_pass.register
-def _(method: Int8Dynamic, source: Candidate, folder: Path) -> Candidate:
-    return quantize_int8(method, source, folder)
+    return PASSES[type(method)](method, source, folder, material)

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 import tasks.build
 from tasks.build import fitted
 from tasks.errors import UserError
+from tasks.given import Given
 from tasks.progress import Stopped, epochs_to
-from tasks.records import Candidate, Given, Snapshot
+from tasks.records import Candidate, Snapshot
 from tasks.search.report import State
 from tasks.specs import Recipe
 from tasks.store import Store

@@ -16,7 +16,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
-from serving.predictors import encodable, tokenizer_function
+from serving.classes import encodable, tokenizer_function
 from tasks.artifacts import open_artifact
 from tasks.errors import ModelError
 from tasks.records import Candidate

@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from serving.predictors import Predictions, predict_classes, tokenizer_function
+from serving.classes import predict_classes, tokenizer_function
+from serving.predictors import Predictions
 from tasks.artifacts import seal
 from tasks.errors import ArtifactError
 from tasks.records import Candidate

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.predictors import read_manifest
+from serving.artifact import read_manifest
 from tasks.data.cleaning.clean import clean
 from tasks.data.cleaning.conflicts import Conflicts
 from tasks.data.cleaning.dedup import ExactDuplicates, NearDuplicates

@@ -15,7 +15,8 @@ import tasks.collect
 from flows.project import Project, open_project
 from flows.search import search
 from tasks.build import fitted
-from tasks.records import Given, Snapshot
+from tasks.given import Given
+from tasks.records import Snapshot
 from tasks.specs import Recipe
 from tests.bench.train_speed import train_by_default
 from tests.bench.train_text import Rows, accuracy, draw_per_label, say

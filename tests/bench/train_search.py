@@ -8,7 +8,7 @@ trials until it gets there first. Repeated over seeds, which draw the rows and d
 from pathlib import Path
 
 from flows.search import search
-from tasks.records import Given
+from tasks.given import Given
 from tasks.search.report import SearchReport
 from tests.bench.train_fewshot import make_project
 from tests.bench.train_text import Rows, draw_per_label, say

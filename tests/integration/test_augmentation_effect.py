@@ -16,9 +16,10 @@ from tasks import stages
 from tasks.build import build, training_rows
 from tasks.data.rows import values
 from tasks.data.snapshot import read_table
+from tasks.given import Given
 from tasks.levers import pull
 from tasks.measure.runtime import load
-from tasks.records import Given, Verdict, from_json, to_json
+from tasks.records import Verdict, from_json, to_json
 from tasks.registry import VersionRecord
 from tasks.store import Store
 from tests.loop_support import make_project

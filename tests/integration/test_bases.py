@@ -10,8 +10,9 @@ import torch
 from transformers import PreTrainedModel, set_seed
 
 from tasks.artifacts import open_artifact
-from tasks.compress.export import PARITY_TOLERANCE, export_onnx
-from tasks.compress.quantize import Int8Dynamic, quantize_int8
+from tasks.compress.exporting.onnx_export import PARITY_TOLERANCE, export_onnx
+from tasks.compress.methods import Int8Dynamic, Onnx
+from tasks.compress.quantising.dynamic import quantise_dynamic
 from tasks.errors import ArtifactError, ModelError
 from tasks.measure.profiling.calls import open_parts
 from tasks.measure.runtime import load
@@ -26,6 +27,7 @@ from tasks.train.lesson import Lesson
 from tasks.train.methods import FineTune
 from tasks.train.model import EncoderClassifier, load_artifact, save_artifact
 from tests.base_support import make_base, make_config, make_tokenizer
+from tests.compress_support import material_of
 from tests.loop_support import messages
 
 PUBLISHED = ("bert", "roberta", "distilbert", "mpnet", "deberta-v2", "modernbert", "t5", "gpt2")
@@ -82,11 +84,11 @@ def test_a_base_of_any_family_goes_all_the_way(family: str, folders: Path, tmp_p
         logits = [model(**inputs)["logits"].numpy() for model in again]
     np.testing.assert_array_equal(logits[0], logits[1])
     np.testing.assert_array_equal(logits[0], parts.run(batch))
-    exported = export_onnx(made, tmp_path / "onnx")
+    exported = export_onnx(Onnx(), made, tmp_path / "onnx", material_of(made))
     assert exported.notes["parity"] < PARITY_TOLERANCE
     before, after = (load(each, 1).predict(TEXTS).probabilities for each in (made, exported))
     np.testing.assert_allclose(before, after, atol=1e-4)  # type: ignore[arg-type]
-    small = quantize_int8(Int8Dynamic(), exported, tmp_path / "int8")
+    small = quantise_dynamic(Int8Dynamic(), exported, tmp_path / "int8", material_of(made))
     assert accuracy(small) > accuracy(made) - 0.1
 
 

@@ -10,8 +10,9 @@ from flows import climb, given
 from flows.outcome import Contender, write_outcome
 from tasks.data.augmentation.augment import Swap, Typos
 from tasks.data.augmentation.keep_label import KeepLabel
+from tasks.given import Given
 from tasks.levers import CLAIMS
-from tasks.records import Candidate, Given, Table, Verdict
+from tasks.records import Candidate, Table, Verdict
 from tasks.specs import BudgetSpec, Lever, Recipe
 from tasks.train.methods import Adapt, Distil, FineTune
 from tests.unit.test_effects import SNAPSHOT, outcome, trial

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from serving.predictors import softmax
+from serving.classes import softmax
 from tasks.artifacts import open_artifact
 from tasks.errors import ModelError
 from tasks.train.distil import teacher_logits, with_answers

@@ -8,8 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.project import Project, only_one, open_project
-from tasks.compress.export import export_onnx
-from tasks.compress.quantize import Int8Dynamic, quantize_int8
+from tasks.compress.exporting.onnx_export import export_onnx
+from tasks.compress.methods import Int8Dynamic, Onnx
+from tasks.compress.quantising.dynamic import quantise_dynamic
 from tasks.data.rows import COLUMNS, make_rows
 from tasks.data.snapshot import write_table
 from tasks.measure.profiling.profile import profile
@@ -17,6 +18,7 @@ from tasks.measure.profiling.trace import RUN
 from tasks.records import Candidate, Quality, Scorecard, Snapshot, Verdict
 from tasks.registry import CHAMPION, VersionRecord
 from tasks.specs import Recipe
+from tests.compress_support import material_of
 from tests.e2e.commands import Answer, ratchet_here
 from tests.loop_support import LATER, make_project, messages
 
@@ -36,8 +38,12 @@ def candidates(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
     root = tmp_path_factory.mktemp("candidates")
     model, tokenizer = load_base(str(tiny_base), len(LABELS), "mean", 0.0)
     source = save_artifact(root / "torch", model, tokenizer, pooling="mean", notes={}, labels=LABELS, max_length=32)
-    exported = export_onnx(source, root / "onnx")
-    return {"torch": source, "onnx": exported, "int8": quantize_int8(Int8Dynamic(), exported, root / "int8")}
+    exported = export_onnx(Onnx(), source, root / "onnx", material_of(source))
+    return {
+        "torch": source,
+        "onnx": exported,
+        "int8": quantise_dynamic(Int8Dynamic(), exported, root / "int8", material_of(source)),
+    }
 
 
 @pytest.mark.parametrize("form", ["torch", "onnx", "int8"])

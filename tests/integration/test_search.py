@@ -25,7 +25,8 @@ from flows.search import make_runner, run_trials
 from flows.show import show_effects
 from tasks.collect import collect
 from tasks.errors import ModelError
-from tasks.records import Given, Snapshot, Verdict, from_json, to_json
+from tasks.given import Given
+from tasks.records import Snapshot, Verdict, from_json, to_json
 from tasks.search.past import report_of
 from tasks.search.report import RECIPE
 from tasks.search.space import Range, Search

@@ -26,7 +26,8 @@ from transformers import (
 )
 
 from tasks.artifacts import open_artifact, seal
-from tasks.compress.export import export_onnx
+from tasks.compress.exporting.onnx_export import export_onnx
+from tasks.compress.methods import Onnx
 from tasks.errors import ModelError
 from tasks.progress import progress_to
 from tasks.records import Candidate
@@ -38,6 +39,7 @@ from tasks.train.methods import FineTune, Frozen, Full, Gradual, Lora
 from tasks.train.model import EncoderClassifier, load_artifact
 from tasks.train.parameters import merge, parameter_groups, prepare, thawed_depth, with_vectors
 from tasks.train.start import open_start
+from tests.compress_support import material_of
 from tests.loop_support import messages
 
 ROWS = [(row["text"], row["label"]) for row in messages(96, seed=1)]
@@ -190,7 +192,7 @@ def test_adapters_change_the_linear_weights_alone_and_export(tiny_base: Path, tm
     linear -= {name for name in linear if "LayerNorm" in name}
     assert len(linear) == 6
     assert {name for name, differs in found.items() if differs} == linear
-    exported = export_onnx(made, tmp_path / "onnx")
+    exported = export_onnx(Onnx(), made, tmp_path / "onnx", material_of(made))
     assert exported.notes["parity"] < 1e-4
 
 

@@ -9,8 +9,7 @@ import pytest
 import tasks.build
 from serving.predictors import Predictions
 from tasks.artifacts import seal
-from tasks.compress.export import Onnx
-from tasks.compress.quantize import Int8Dynamic
+from tasks.compress.methods import Int8Dynamic, Onnx
 from tasks.data.augmentation.augment import Swap, Teacher, Typos
 from tasks.data.augmentation.keep_label import KeepLabel
 from tasks.data.augmentation.mask_fill import MaskFill
@@ -19,8 +18,9 @@ from tasks.data.cleaning.normalise import Normalise
 from tasks.data.rows import make_rows
 from tasks.data.snapshot import read_table, write_table
 from tasks.errors import ModelError
+from tasks.given import Given, Guides
 from tasks.levers import pull
-from tasks.records import Candidate, Given, Guides, Snapshot, Table
+from tasks.records import Candidate, Snapshot, Table
 from tasks.specs import Lever, Recipe
 from tasks.store import Store
 from tasks.train.bases.base import FromConfig, Pretrained
@@ -78,7 +78,7 @@ def runs(monkeypatch):
         (folder / "weights").write_text(repr((base, method, replace(lesson, work=None, tokens=None))))
         return seal(folder, runtime="torch", labels=list(lesson.labels), notes={})
 
-    def compress_pass(method, source, folder):
+    def compress_pass(method, source, folder, material):
         folder.mkdir()
         (folder / "weights").write_text(repr((method, source.digest)))
         return seal(folder, runtime="onnx", notes={})

@@ -9,7 +9,7 @@ import pytest
 
 from flows.effects import effects_of, lever_effects, plan_iteration, tries_of
 from flows.outcome import Outcome, write_outcome
-from tasks.compress.export import Onnx
+from tasks.compress.methods import Onnx
 from tasks.errors import ReviewError
 from tasks.measure.gate.comparisons import COST_GAIN, COST_KEPT, QUALITY_KEPT
 from tasks.records import Candidate, Interval, LeverTrial, Scorecard, Snapshot, Test, Verdict

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.compress.export import Onnx
-from tasks.compress.quantize import Int8Dynamic
+from tasks.compress.methods import Int8Dynamic, Onnx
 from tasks.data.augmentation.augment import Typos
 from tasks.data.cleaning.clean import DropEmpty
 from tasks.levers import CLAIMS, STAGES, Plan, Try, claims_of, gain_per_minute, in_order, plan_levers, pull, stage_of

@@ -9,17 +9,9 @@ import pytest
 from onnx import TensorProto, helper
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from serving.predictors import (
-    BATCH_SIZE,
-    ArtifactInvalid,
-    encodable,
-    file_sha256,
-    load_predictor,
-    predict_classes,
-    read_manifest,
-    softmax,
-    tokenizer_function,
-)
+from serving.artifact import ArtifactInvalid, file_sha256, read_manifest
+from serving.classes import BATCH_SIZE, encodable, predict_classes, softmax, tokenizer_function
+from serving.loading import load_predictor
 from tasks.artifacts import MANIFEST, open_artifact, seal
 from tasks.errors import ArtifactError
 

@@ -8,13 +8,14 @@ import pytest
 from pydantic import ValidationError
 
 import tasks.records
+from tasks.compress.methods import Cascade, DistilInto, Int8Dynamic, Onnx, OpenVino
+from tasks.compress.searching.report import CompressReport, Point
+from tasks.given import Given, Guides, Origin
 from tasks.records import (
     Candidate,
     FreshProcess,
-    Given,
     GoldenLook,
     GridPoint,
-    Guides,
     Interval,
     LeverTrial,
     OpenLoop,
@@ -42,6 +43,12 @@ VERDICT = Verdict(
     (TEST("quality", 0.01, -0.01, 0.03, 0.0, "unsure", 200, 315, 0.02, "detail"),),
     0.025,
 )
+COMPRESSED = CompressReport(
+    (Point(0, (Onnx(), Int8Dynamic()), 1, "measured", rows=100, score=0.93, loss=0.002, loss_high=0.008, speedup=5.1,
+           latency_p99_ms=2.5, size_bytes=23, memory_bytes=150, seconds=9.5),
+     Point(1, (DistilInto(student=FromConfig("bert")), OpenVino(), Cascade()), 0, "failed", message="no such family")),
+    (0,), 0, None, 1.5, "compress search: 2 points", ("avx512_vnni",),
+)  # fmt: skip
 SEARCHED = SearchReport(
     "p/tuned/0", (SearchTrial(0, {"epochs": "3"}, "recipe", "failed", None, None, 0.0, 1.5, "no memory", "host:1"),),
     None, 0.5, None, 1.25, "threads", FromConfig("bert"), FineTune(tune=Lora(rank=2), contrastive=Contrastive()),
@@ -69,6 +76,9 @@ RECORDS = [
     LeverTrial("compress", "compress", True, VERDICT, CANDIDATE, CARD),
     LeverTrial("tuned", "search", True, VERDICT, CANDIDATE, CARD, search=SEARCHED),
     SEARCHED,
+    LeverTrial("small", "compress_search", True, VERDICT, CANDIDATE, CARD, compression=COMPRESSED),
+    COMPRESSED,
+    Origin(CANDIDATE, Table("t", "t" * 64, 2), Snapshot("s", "s" * 64, {"train": 2}, ("a", "b"))),
     Guides(CANDIDATE, (CANDIDATE,), Table("t", "t" * 64, 2)),
     Given(CANDIDATE, CANDIDATE, Table("t", "t" * 64, 2)),
     Recipe(),

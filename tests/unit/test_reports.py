@@ -30,9 +30,8 @@ from flows.reports import (
     test_rows,
 )
 from flows.show import check_lines
-from serving.predictors import file_sha256
-from tasks.compress.export import Onnx
-from tasks.compress.quantize import Int8Dynamic
+from serving.artifact import file_sha256
+from tasks.compress.methods import Int8Dynamic, Onnx
 from tasks.data.checking.validate import Result, ValidationReport
 from tasks.data.cleaning.clean import DropEmpty
 from tasks.errors import RegistryError

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 import flows
 from flows.spec import DEFAULT_FILE, Spec, json_schema, read_spec
-from tasks.compress.quantize import Int8Dynamic
+from tasks.compress.methods import Int8Dynamic
 from tasks.data.augmentation.augment import Typos
 from tasks.data.augmentation.keep_label import KeepLabel
 from tasks.errors import SpecError

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from tasks.compress.quantize import Int8Dynamic
+from tasks.compress.methods import Int8Dynamic
 from tasks.errors import DataError, StorageError
 from tasks.records import Candidate, Snapshot, Table
 from tasks.specs import Recipe

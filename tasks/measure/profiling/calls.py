@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from serving.predictors import Tokenize, open_session, predict_classes, tokenizer_function
+from serving.classes import Tokenize, predict_classes, tokenizer_function
+from serving.runtimes.ort import open_session
 from tasks.measure.profiling.trace import RUN, Event, Span, read_events
 
 WARM_UP = 3

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.predictors import BATCH_SIZE
+from serving.classes import BATCH_SIZE
 from tasks.artifacts import open_artifact
 from tasks.errors import DataError
 from tasks.measure.machine import describe_machine

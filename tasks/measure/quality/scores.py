@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from serving.predictors import Predictions, Predictor, file_sha256
+from serving.artifact import file_sha256
+from serving.predictors import Predictions, Predictor
 from tasks.artifacts import open_artifact
 from tasks.data.rows import values
 from tasks.data.snapshot import read_table

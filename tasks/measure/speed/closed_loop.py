@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serving.predictors import Predictor, Tokenize, tokenizer_function
+from serving.classes import Tokenize, tokenizer_function
+from serving.predictors import Predictor
 from tasks.artifacts import open_artifact
 from tasks.measure.machine import describe_machine
 from tasks.measure.runtime import load

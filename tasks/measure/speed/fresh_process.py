@@ -54,11 +54,11 @@ def _serve(folder: Path, runtime: str, started: float) -> dict[str, float]:
 
 def _load(folder: Path, runtime: str) -> "Predictor":
     if runtime == "torch":
-        from serving.predictors import read_manifest
+        from serving.artifact import read_manifest
         from tasks.train.model import TorchPredictor
 
         return TorchPredictor(folder, read_manifest(folder))
-    from serving.predictors import load_predictor
+    from serving.loading import load_predictor
 
     return load_predictor(folder)
 

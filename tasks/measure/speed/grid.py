@@ -5,7 +5,8 @@ from itertools import product
 
 import numpy as np
 
-from serving.predictors import Predictor, Tokenize
+from serving.classes import Tokenize
+from serving.predictors import Predictor
 from tasks.measure.speed.latency import Clock
 from tasks.records import GridPoint
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 from pydantic.dataclasses import dataclass
 
-from serving.predictors import file_sha256
+from serving.artifact import file_sha256
 from tasks.errors import ModelError
 
 EMBEDDED_BASE = "minilm"

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from serving.predictors import file_sha256
+from serving.artifact import file_sha256
 
 log = logging.getLogger(__name__)
 

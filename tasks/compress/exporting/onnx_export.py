@@ -4,13 +4,15 @@ import logging
 import shutil
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic.dataclasses import dataclass
 
-from serving.predictors import OnnxPredictor, Predictor
+from serving.predictors import Predictor
+from serving.runtimes.ort import OnnxPredictor
 from tasks.artifacts import onnx_manifest, open_artifact, seal_onnx
+from tasks.compress.material import Material
+from tasks.compress.methods import Onnx
 from tasks.errors import ModelError
 from tasks.measure.runtime import load
 from tasks.records import Candidate
@@ -22,14 +24,7 @@ PARITY_TEXTS = ["a", "two words", "A longer sentence, with punctuation; it has t
 PARITY_TOLERANCE = 1e-3
 
 
-@dataclass(frozen=True, config={"extra": "forbid"})
-class Onnx:
-    """Export to ONNX in float32. Legal on a torch artifact only: the first pass."""
-
-    kind: Literal["onnx"] = "onnx"
-
-
-def export_onnx(source: Candidate, folder: Path) -> Candidate:
+def export_onnx(method: Onnx, source: Candidate, folder: Path, material: Material) -> Candidate:
     """Return the source as an ONNX artifact in `folder`; its note `parity` is the largest difference of probabilities.
 
     Raises:

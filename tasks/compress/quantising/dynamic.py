@@ -1,29 +1,17 @@
-"""Quantisation passes. Here: dynamic int8 of an ONNX model."""
+"""Dynamic int8 of an ONNX model: weights per channel, activations as they come."""
 
 import logging
 import shutil
 from pathlib import Path
-from typing import Literal
-
-from pydantic.dataclasses import dataclass
 
 from tasks.artifacts import open_artifact, seal_onnx
+from tasks.compress.material import Material
+from tasks.compress.methods import Int8Dynamic
 from tasks.errors import ModelError
 from tasks.records import Candidate
 
 
-@dataclass(frozen=True, config={"extra": "forbid"})
-class Int8Dynamic:
-    """Weights to int8 per channel, activations quantised as they come. Legal on an ONNX artifact only.
-
-    `reduce_range` uses 7 bits: set it for CPUs without VNNI, whose 8-bit products saturate.
-    """
-
-    kind: Literal["int8"] = "int8"
-    reduce_range: bool = False
-
-
-def quantize_int8(method: Int8Dynamic, source: Candidate, folder: Path) -> Candidate:
+def quantise_dynamic(method: Int8Dynamic, source: Candidate, folder: Path, material: Material) -> Candidate:
     """Return the source with int8 weights as an artifact in `folder`.
 
     Raises:

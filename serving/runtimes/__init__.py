@@ -1,0 +1,1 @@
+"""The runtimes that artifacts are served in, a module each."""

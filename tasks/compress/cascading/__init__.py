@@ -1,0 +1,1 @@
+"""A cheap first stage that answers what it is sure of."""

@@ -1,0 +1,1 @@
+"""Passes from PyTorch to a runtime's own form."""

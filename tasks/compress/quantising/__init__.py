@@ -1,0 +1,1 @@
+"""Passes from an ONNX model to one with narrower numbers."""

@@ -1,0 +1,89 @@
+"""Which compression passes may follow which: the form of the model that each takes, and the one that it gives.
+
+Runs no pass. What a pass cannot know of the model before it is built (a family without windows, a CPU without int8
+products) the pass itself says.
+"""
+
+from collections.abc import Sequence
+
+from tasks.compress.methods import CompressPass
+
+TORCH, ONNX, OPENVINO, TENSORRT, CASCADE = "torch", "onnx", "openvino", "tensorrt", "cascade"
+CALLED = {
+    TORCH: "a PyTorch model", ONNX: "an ONNX model", OPENVINO: "an OpenVINO model", TENSORRT: "a TensorRT model",
+    CASCADE: "a cascade",
+}  # fmt: skip
+SHAPING = ("trim_vocabulary", "prune", "shrink", "factorise", "window", "distil", "recover")
+GIVES = {
+    **dict.fromkeys(SHAPING, TORCH),
+    **dict.fromkeys(("onnx", "int8", "int8_static", "weight_only"), ONNX),
+    "openvino": OPENVINO,
+    "tensorrt": TENSORRT,
+    "cascade": CASCADE,
+}
+QUANTISING = ("int8", "int8_static", "weight_only")
+EXPORTS = ("onnx", "openvino", "tensorrt")
+REPEATABLE = ("recover", "cascade", "shrink", "prune")
+FORGETS = ("trim_vocabulary", "prune", "shrink", "factorise", "window")  # what `distil` into another base would undo
+
+
+def check_sequence(passes: Sequence[CompressPass]) -> None:
+    """Refuse what no model can go through, naming the pass and the mend.
+
+    Raises:
+        ValueError: a pass cannot follow the ones before it.
+    """
+    form, before = TORCH, list[CompressPass]()
+    for method in passes:
+        flaw = _find_flaw(method, form, before)
+        if flaw:
+            raise ValueError(flaw)
+        form = GIVES[method.kind]
+        before.append(method)
+
+
+def form_of(passes: Sequence[CompressPass]) -> str:
+    """Return the form of the model after the passes: torch, onnx, openvino, tensorrt or cascade."""
+    return GIVES[passes[-1].kind] if passes else TORCH
+
+
+def _find_flaw(method: CompressPass, form: str, before: Sequence[CompressPass]) -> str:
+    """Return why the pass cannot come after those before it, which gave a model of the form; empty where it can."""
+    kind, kinds = method.kind, [each.kind for each in before]
+    if kind in kinds and kind not in REPEATABLE:
+        return f"the pass {kind!r} stands twice; keep one of them"
+    if kind in (*SHAPING, *EXPORTS):
+        if form != TORCH:
+            return (f"the pass {kind!r} needs a PyTorch model, and {kinds[-1]!r} before it gives {CALLED[form]}; put "
+                    f"{kind!r} before {_first_served(kinds)!r}")  # fmt: skip
+    elif kind in QUANTISING:
+        return _quantising_flaw(kind, form, kinds)
+    elif form == TORCH:
+        return (f"the pass {kind!r} needs a served model behind it; put 'onnx' or 'openvino' before it, as in "
+                f"[onnx, int8, {kind}]")  # fmt: skip
+    if kind == "recover" and not kinds:
+        return "the pass 'recover' has nothing to recover from; put it after 'prune', 'shrink', 'factorise' or 'distil'"
+    return _undone(method, kinds)
+
+
+def _quantising_flaw(kind: str, form: str, kinds: Sequence[str]) -> str:
+    earlier = next((each for each in kinds if each in QUANTISING), None)
+    if earlier:
+        return f"the pass {kind!r} finds a model that {earlier!r} has quantised already; keep one of them"
+    if form != ONNX:
+        if form == OPENVINO:
+            return f"the pass {kind!r} needs an ONNX model, and 'openvino' has its own: use openvino's precision: int8"
+        return f"the pass {kind!r} needs an ONNX model; put 'onnx' before it, as in [onnx, {kind}]"
+    return ""
+
+
+def _undone(method: CompressPass, kinds: Sequence[str]) -> str:
+    """Return which pass before a distillation into another base it would throw away; empty where there is none."""
+    if method.kind != "distil" or isinstance(method.student, tuple):
+        return ""
+    lost = next((kind for kind in kinds if kind in FORGETS), None)
+    return f"the pass 'distil' into another base throws away what {lost!r} did; put 'distil' first" if lost else ""
+
+
+def _first_served(kinds: Sequence[str]) -> str:
+    return next(kind for kind in kinds if GIVES[kind] != TORCH)

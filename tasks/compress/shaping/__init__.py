@@ -1,0 +1,1 @@
+"""Passes that change a PyTorch model's weights, and give one."""
