@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 STAMP := $(VENV)/.installed
 
-.PHONY: run test check bench bench-data bench-gate bench-train clean
+.PHONY: run test check bench bench-data bench-gate bench-train bench-compress clean
 
 run: $(STAMP) ## play the whole loop on the embedded example
 	$(BIN)/ratchet demo
@@ -29,6 +29,9 @@ bench-gate: $(STAMP) ## the gate's errors and power by simulation; the last line
 
 bench-train: $(STAMP) ## training: speed, few examples, a student, a warm search; the last line is one JSON object
 	$(BIN)/python -m tests.bench.train
+
+bench-compress: $(STAMP) ## a search over compression passes against int8 and Olive's; the last line is one JSON object
+	$(BIN)/python -m tests.bench.compress
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
