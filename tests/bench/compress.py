@@ -1,7 +1,7 @@
 """`make bench-compress`: a search over compression passes on banking77, and what it found against int8 and Olive's.
 
-A project is run as a user runs it: the baseline, then an iteration whose one lever is a search for passes, judged by the
-gate on the official test set. Then the baseline in PyTorch fp32, the models that the search found (chosen by `select`,
+A project is run as a user runs it: the baseline, then an iteration whose one lever is a search for passes, judged by
+the gate on the official test set. Then the baseline in PyTorch fp32, the models that the search found (chosen by `select`,
 never by test) and Olive's int8 answer the whole test set in turn. Prints what it measures; the last line is one JSON
 object.
 """
@@ -133,9 +133,10 @@ def _figures(answered: dict[str, Answered], models: dict[str, Candidate], suffix
     base, cascade = answered["baseline"], answered["cascade"]
     peer = min((each for name, each in answered.items() if name.endswith("int8") and name != "int8"),
                key=lambda each: each.mean_ms)  # fmt: skip
+    say(f"  on the whole test set{suffix.replace('_', ' ')}")
     for name, each in answered.items():
         say(f"  {name:16}{100 * each.accuracy:6.2f} %{each.mean_ms:9.4f} ms a text (p99 {each.p99_ms:.3f})"
-            f"{each.batch_ms:9.4f} in batches{models[name].size_bytes / 1e6:8.1f} MB{suffix.replace('_', ' ')}")  # fmt: skip
+            f"{each.batch_ms:9.4f} in batches{models[name].size_bytes / 1e6:8.1f} MB")  # fmt: skip
     found = {
         "int8_ratio": base.mean_ms / answered["int8"].mean_ms,
         "compact_ratio": base.mean_ms / answered["compact"].mean_ms,
