@@ -1,9 +1,9 @@
 """`make bench-compress`: a search over compression passes on banking77, and what it found against int8 and Olive's.
 
 A project is run as a user runs it: the baseline, then an iteration whose one lever is a search for passes, judged by
-the gate on the official test set. Then the baseline in PyTorch fp32, the models that the search found (chosen by `select`,
-never by test) and Olive's int8 answer the whole test set in turn. Prints what it measures; the last line is one JSON
-object.
+the gate on the official test set. Then the baseline in PyTorch fp32, the models that the search found (chosen by
+`select`, never by test) and Olive's int8 answer the whole test set in turn. Prints what it measures; the last line is
+one JSON object.
 """
 
 import json

@@ -1,8 +1,9 @@
 """What a user would take instead: Microsoft Olive's int8 recipe on the same model, run in an environment of its own.
 
 Olive is given the float ONNX export that Ratchet itself starts from, and its answer is served by Ratchet's predictor,
-so that nothing but the recipes differs. Its pass `OnnxDynamicQuantization` with default arguments is its int8 recipe that
-needs no calibration data; it is run alone and after `OrtTransformersOptimization`, and the faster of the two counts.
+so that nothing but the recipes differs. Its pass `OnnxDynamicQuantization` with default arguments is its int8 recipe
+that needs no calibration data; it is run alone and after `OrtTransformersOptimization`, and the faster of the two
+counts.
 """
 
 import json
