@@ -47,7 +47,7 @@ CODE = {  # the code that decides what a stage makes; a change of it changes the
     "compress": ["compress", "train", "../serving"],
     "answers": ["train", "../serving"],
     "slices": ["measure/quality/slices.py", "data/cleaning/language.py", *SIMILARITY, *PERSONAL],
-    "score": ["measure/quality", "../serving"],
+    **dict.fromkeys(("score", "screen"), ["measure/quality", "../serving"]),
     "benchmark": ["measure/speed", "../serving"],
     "profile": ["measure/profiling", "../serving"],
     "memory": ["measure/speed/fresh_process.py", "../serving"],
