@@ -221,7 +221,8 @@ def _nearest(served: Sequence[Point], trials: dict[int, Trial], asked: Asked) ->
         return (shortfall(point, asked.bar, shares_over(trials[point.number].speed, asked.limits)),
                 -(point.speedup or 0.0))  # fmt: skip
 
-    return min(served, key=far).number if served else None
+    missed = [point for point in served if point.misses] or served  # the others were not judged
+    return min(missed, key=far).number if missed else None
 
 
 def _sentence(points: Sequence[Point], chosen: int | None, near: int | None, minutes: float) -> str:

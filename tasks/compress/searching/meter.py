@@ -40,9 +40,15 @@ class Meter:
         """Return what the work gives; its seconds count, or those that the step took when it was first done."""
         started = self.clock()
         try:
-            return work()
-        finally:
-            self.spent += self.seconds.setdefault(step, round(self.clock() - started, 3))
+            made = work()
+        except Exception:  # not where the process is ended: then the step was not done
+            self._count(step, started)
+            raise
+        self._count(step, started)
+        return made
+
+    def _count(self, step: str, started: float) -> None:
+        self.spent += self.seconds.setdefault(step, round(self.clock() - started, 3))
 
     def learn(self, step: str, passes: Passes) -> None:
         """Note that the step was the last of the passes."""

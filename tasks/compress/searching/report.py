@@ -66,7 +66,7 @@ def _in_words(method: Any) -> str:
     set_here = {name: getattr(method, name) for name in usual if name != "kind"}
     told = TOLD.get(method.kind, ())
     shown = [f"{name} {_value(value)}" for name, value in set_here.items() if value != usual[name] or name in told]
-    return method.kind + (f" ({', '.join(shown)})" if shown else "")
+    return f"{method.kind} ({', '.join(shown)})" if shown else str(method.kind)
 
 
 def _value(value: Any) -> str:

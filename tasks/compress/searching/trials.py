@@ -231,7 +231,7 @@ class Trials:
         try:
             return self.meter.run(step, work)
         finally:
-            trial.seconds += self.meter.seconds[step]
+            trial.seconds += self.meter.seconds.get(step, 0.0)
 
     def _fail(self, trial: Trial, message: str) -> None:
         trial.state, trial.message = "failed", message
