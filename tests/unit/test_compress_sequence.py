@@ -34,10 +34,13 @@ INTO_ANOTHER = {"kind": "distil", "student": "hub/small"}
     [
         (["onnx", "int8", "prune"], "the pass 'prune' needs a PyTorch model, and 'int8' before it gives an ONNX model; "
                                     "put 'prune' before 'onnx'"),
-        (["openvino", "shrink0"], "the pass 'shrink' needs a PyTorch model, and 'openvino' before it gives an OpenVINO"),
-        (["onnx", "cascade", "distil"], "the pass 'distil' needs a PyTorch model, and 'cascade' before it gives a cascade"),
+        (["openvino", "shrink0"], "the pass 'shrink' needs a PyTorch model, and 'openvino' before it gives an "
+                                  "OpenVINO model"),
+        (["onnx", "cascade", "distil"], "the pass 'distil' needs a PyTorch model, and 'cascade' before it gives a "
+                                        "cascade"),
         (["onnx", "openvino"], "the pass 'openvino' needs a PyTorch model, and 'onnx' before it gives an ONNX model"),
-        (["tensorrt", "onnx"], "the pass 'onnx' needs a PyTorch model, and 'tensorrt' before it gives a TensorRT model"),
+        (["tensorrt", "onnx"], "the pass 'onnx' needs a PyTorch model, and 'tensorrt' before it gives a TensorRT "
+                               "model"),
         (["cascade"], "the pass 'cascade' needs a served model behind it; put 'onnx' or 'openvino' before it"),
         (["trim_vocabulary", "cascade"], "the pass 'cascade' needs a served model behind it"),
         (["onnx", "int8", "int8"], "the pass 'int8' stands twice; keep one of them"),
@@ -49,8 +52,8 @@ INTO_ANOTHER = {"kind": "distil", "student": "hub/small"}
         (["onnx", "cascade", "int8"], "the pass 'int8' needs an ONNX model; put 'onnx' before it"),
         (["recover"], "the pass 'recover' has nothing to recover from; put it after 'prune', 'shrink'"),
         (["trim_vocabulary", "trim_vocabulary"], "the pass 'trim_vocabulary' stands twice"),
-        (["trim_vocabulary", INTO_ANOTHER], "the pass 'distil' into another base throws away what 'trim_vocabulary' did; "
-                                            "put 'distil' first"),
+        (["trim_vocabulary", INTO_ANOTHER], "the pass 'distil' into another base throws away what 'trim_vocabulary' "
+                                            "did; put 'distil' first"),
         (["prune", "recover", INTO_ANOTHER], "the pass 'distil' into another base throws away what 'prune' did"),
     ],
 )  # fmt: skip

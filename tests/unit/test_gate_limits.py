@@ -63,7 +63,8 @@ def test_a_broken_claim_and_a_limit_are_told_in_one_sentence():
     [
         ({"latency_p99_ms": None, "samples": 250}, {"latency_p99_ms": 2},
          "latency p99 needs 1000 samples, and it has 250; raise benchmark.samples, or take gate.limits.latency_p99_ms"),
-        ({"latency_p95_ms": None, "samples": 50}, {"latency_p95_ms": 2}, "latency p95 needs 200 samples, and it has 50"),
+        ({"latency_p95_ms": None, "samples": 50}, {"latency_p95_ms": 2},
+         "latency p95 needs 200 samples, and it has 50"),
         ({"cold_start_s": None}, {"cold_start_s": 1}, "cold start is missing; benchmark it again"),
         ({"cold_start_s": float("nan")}, {"cold_start_s": 1}, "cold start is missing"),
         ({"peak_memory_bytes": 0}, {"memory_mb": 100}, "memory is missing"),

@@ -69,10 +69,9 @@ def test_cheap_ones_come_first_on_few_rows_and_what_survives_gets_more_rows_and_
     trained = [number for number, point in enumerate(report.points) if "distil" in kinds(point)]
     assert min(trained) > max(number for number, point in enumerate(report.points) if point.rung == 1)
     assert min(rows for passes, rows in world.answered if passes) == ROWS // 4
-    survivors = [point for point in report.points if kinds(point).count("recover") and "distil" in kinds(point)]
-    started = [
-        p for p in report.points if "distil" in kinds(p) and "recover" not in kinds(p) and "cascade" not in kinds(p)
-    ]
+    students = [point for point in report.points if "distil" in kinds(point)]
+    survivors = [point for point in students if "recover" in kinds(point)]
+    started = [point for point in students if not {"recover", "cascade"} & set(kinds(point))]
     assert 0 < len({point.passes[:2] for point in survivors}) <= math.ceil(len(started) / 3) + 1
     assert any(point.rows < ROWS for point in started)
     assert len(set(world.builds)) == len(world.builds)  # nothing was built twice

@@ -83,8 +83,8 @@ def test_an_empty_list_is_a_change_too():
     [
         (
             Lever("idle"),
-            "lever 'idle' must set exactly one of clean, augment, base, train, search, compress, compress_search; it sets "
-            "none of them",
+            "lever 'idle' must set exactly one of clean, augment, base, train, search, compress, compress_search; it "
+            "sets none of them",
         ),
         (Lever("both", train=FineTune(), compress=()), "it sets train and compress"),
     ],

@@ -250,8 +250,10 @@ def test_a_search_over_passes_needs_nothing_said(read):
 def test_a_limit_that_the_samples_could_never_tell_is_refused(refusal, read, limit, needed):
     content = yaml.safe_load(changed("gate.limits", {limit: 2}))
     content["benchmark"] = {"samples": needed - 1}
-    assert refusal(yaml.safe_dump(content)) == (f"gate: its limit on a latency's percentile needs {needed} batch-1 predictions, and "
-                                f"benchmark.samples is {needed - 1}; raise that to {needed}")  # fmt: skip
+    assert refusal(yaml.safe_dump(content)) == (
+        f"gate: its limit on a latency's percentile needs {needed} batch-1 predictions, and "
+        f"benchmark.samples is {needed - 1}; raise that to {needed}"
+    )
     content["benchmark"] = {"samples": needed}
     assert getattr(read(yaml.safe_dump(content)).gate.limits, limit) == 2
 
