@@ -36,12 +36,12 @@ QUIET = {"margin": 0.03, "slice_margin": 0.1, "cost_margin": 0.95, "max_noise": 
 
 
 @pytest.fixture
-def begun(prefect_api, tmp_path, tiny_base):
+def begun(prefect_api, tmp_path, tiny_base, shared_store):
     """What makes a project with one search over passes: the project, its snapshot and its champion in PyTorch."""
 
     def begin(**gate):
         spec = make_project(
-            tmp_path / "tiny", tiny_base, levers=[{"name": "compact", "compress_search": SEARCH}],
+            tmp_path / "tiny", tiny_base, shared_store, levers=[{"name": "compact", "compress_search": SEARCH}],
             recipe={"base": str(tiny_base), "train": TRAINED}, gate=QUIET | gate,
         )  # fmt: skip
         project = open_project(spec)
