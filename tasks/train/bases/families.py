@@ -171,8 +171,6 @@ def _stack(encoder: nn.Module) -> tuple[str, nn.ModuleList]:
 def keep_layers(encoder: PreTrainedModel, layers: Sequence[int]) -> PreTrainedModel:
     """Return a copy of an encoder with the chosen layers only, from 0 on, in the order given; its config says so too.
 
-    A layer whose matrices are not those that the config makes, since it was shrunk or factorised, is copied as it is.
-
     Raises:
         ModelError: a layer is not there, or cannot stand at its new place.
     """
@@ -186,23 +184,8 @@ def keep_layers(encoder: PreTrainedModel, layers: Sequence[int]) -> PreTrainedMo
     config.num_hidden_layers = len(layers)
     with torch.random.fork_rng():  # what it draws is overwritten
         shorter = make_encoder(config)
-    changed, places = _changed_layers(encoder), find_layers(shorter)[1]
-    for place, layer in enumerate(layers):
-        if layer in changed:
-            places[place] = copy.deepcopy(stack[layer], {id(encoder.config): shorter.config})
     shorter.load_state_dict(_moved(encoder, shorter, path, layers))
     return shorter.train(encoder.training)
-
-
-def _changed_layers(encoder: PreTrainedModel) -> set[int]:
-    """Return which layers of an encoder have other weights, by name or shape, than its config makes."""
-    with torch.device("meta"), torch.random.fork_rng():  # sizes without memory
-        made = find_layers(make_encoder(copy.deepcopy(encoder.config)))[1]
-    shapes = [
-        [{name: weight.shape for name, weight in layer.state_dict().items()} for layer in layers]
-        for layers in (made, find_layers(encoder)[1])
-    ]
-    return {number for number, (planned, there) in enumerate(zip(*shapes, strict=True)) if planned != there}
 
 
 def check_layers(family: str, count: int, layers: Sequence[int]) -> None:
