@@ -7,12 +7,14 @@ Knows neither Prefect nor MLflow, and measures nothing: that is in `tasks.measur
 import logging
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
 from tasks.compress.material import Material
 from tasks.compress.methods import CompressPass
 from tasks.compress.pipeline import compress_pass
+from tasks.compress.sequence import TRAINING
 from tasks.data.assemble import assemble
 from tasks.data.augmentation.augment import augment
 from tasks.data.augmentation.keep_label import open_teacher, used_teacher
@@ -200,7 +202,12 @@ def compress(store: Store, candidate: Candidate, method: CompressPass, origin: O
     work = store.folder("checkpoints", key)
 
     def make(folder: Path) -> Candidate:
-        made = compress_pass(method, candidate, folder / "model", _material(store, origin, work))
+        try:
+            with training() if method.kind in TRAINING else nullcontext():
+                made = compress_pass(method, candidate, folder / "model", _material(store, origin, work))
+        except Stopped:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
         shutil.rmtree(work, ignore_errors=True)
         return made
 

@@ -6,14 +6,18 @@ from typing import Any
 
 from tasks.compress.exporting.onnx_export import export_onnx
 from tasks.compress.material import Material
-from tasks.compress.methods import CompressPass, Int8Dynamic, Onnx
+from tasks.compress.methods import CompressPass, DistilInto, Int8Dynamic, Onnx, Recover
 from tasks.compress.quantising.dynamic import quantise_dynamic
+from tasks.compress.shaping.distil import distil_into
+from tasks.compress.shaping.recover import recover
 from tasks.records import Candidate
 
 Pass = Callable[[Any, Candidate, Path, Material], Candidate]
 
 PASSES: dict[type[Any], Pass] = {
     # PyTorch to PyTorch
+    DistilInto: distil_into,
+    Recover: recover,
     # PyTorch to what is served
     Onnx: export_onnx,
     # ONNX to narrower ONNX
