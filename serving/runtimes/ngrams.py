@@ -4,8 +4,7 @@ NumPy alone, a dictionary lookup a feature. Learns nothing; `tasks.compress.casc
 """
 
 import json
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -13,20 +12,11 @@ from typing import Any
 import numpy as np
 
 from serving.artifact import ArtifactInvalid
+from serving.runtimes.ngram_text import character_grams, find_tokens, neighbours
 
 TABLES = ("words", "pairs", "grams")
 KEPT_UNKNOWN = 4096  # unknown words whose sum of n-grams is remembered
 LONGEST_KEPT = 64  # characters of a word that is remembered
-
-find_tokens = re.compile(r"\w+|[^\w\s]").findall
-
-
-def character_grams(token: str, shortest: int, longest: int) -> Iterator[str]:
-    """Yield the character n-grams of `<token>`, the shortest first."""
-    marked = f"<{token}>"
-    for size in range(shortest, longest + 1):
-        for start in range(len(marked) - size + 1):
-            yield marked[start : start + size]
 
 
 class NgramStage:
@@ -81,7 +71,7 @@ class NgramStage:
         tokens = find_tokens(text.lower() if self._lower else text)
         rows = [*filter(None, map(self._words.get, tokens))]
         known = len(rows)
-        rows += filter(None, map(self._pairs.get, map(" ".join, zip(["^", *tokens], [*tokens, "$"], strict=True))))
+        rows += filter(None, map(self._pairs.get, neighbours(tokens)))
         total: np.ndarray = np.add.reduce(self._rows.take(rows or [0], 0))
         if known < len(tokens):
             for token in tokens:

@@ -196,7 +196,7 @@ class Cascade:
     kind: Literal["cascade"] = "cascade"
     agreement: Annotated[float, Field(gt=0.5, lt=1)] = 0.98
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    max_features: Annotated[int, Field(ge=100)] = 200_000
+    max_features: Annotated[int, Field(ge=100)] = 50_000  # of the stage, the most frequent
     seed: int = 13
 
 

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tasks.compress.cascading.front import put_in_front
 from tasks.compress.exporting.onnx_export import export_onnx
 from tasks.compress.material import Material
-from tasks.compress.methods import CompressPass, DistilInto, Int8Dynamic, Onnx, Recover
+from tasks.compress.methods import Cascade, CompressPass, DistilInto, Int8Dynamic, Onnx, Recover
 from tasks.compress.quantising.dynamic import quantise_dynamic
 from tasks.compress.shaping.distil import distil_into
 from tasks.compress.shaping.recover import recover
@@ -23,6 +24,7 @@ PASSES: dict[type[Any], Pass] = {
     # ONNX to narrower ONNX
     Int8Dynamic: quantise_dynamic,
     # what is served to a cascade
+    Cascade: put_in_front,
 }
 
 

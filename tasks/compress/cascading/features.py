@@ -13,9 +13,9 @@ from itertools import chain
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from serving.runtimes.ngram_text import grams, pairs, tokens
+from serving.runtimes.ngram_text import character_grams, find_tokens, neighbours
 
-MIN_N, MAX_N = 3, 5  # of character n-grams
+MIN_N, MAX_N = 3, 4  # of character n-grams: 5 and 6 add features, and no agreement
 MIN_TEXTS = 2  # that a feature must occur in
 
 
@@ -46,56 +46,48 @@ class TextRows:
 
 def find_features(texts: Sequence[str], max_features: int) -> Features:
     """Return the features that at least two of the texts have, at most `max_features` of them: the most frequent."""
-    spelt = Spelling()
-    counted: tuple[Counter[str], Counter[str], Counter[str]] = (Counter(), Counter(), Counter())
+    spelt: dict[str, set[str]] = {}
+    counters: tuple[Counter[str], Counter[str], Counter[str]] = (Counter(), Counter(), Counter())
     for text in texts:
-        found = tokens(text)
-        distinct = set(found)
-        counted[0].update(distinct)
-        counted[1].update(set(chain.from_iterable(spelt[token] for token in distinct)))
-        counted[2].update(set(pairs(found)))
+        tokens = find_tokens(text.lower())
+        distinct = set(tokens)
+        for token in distinct - spelt.keys():
+            spelt[token] = set(character_grams(token, MIN_N, MAX_N))
+        counters[0].update(distinct)
+        counters[1].update(set().union(*(spelt[token] for token in distinct)))
+        counters[2].update(set(neighbours(tokens)))
     ranked = sorted(
-        (-count, kind, name) for kind, counter in enumerate(counted) for name, count in counter.items()
+        (-count, kind, name) for kind, counter in enumerate(counters) for name, count in counter.items()
         if count >= MIN_TEXTS
     )[:max_features]  # fmt: skip
     kept = sorted((kind, name, -count) for count, kind, name in ranked)
-    names = [tuple(name for of, name, _ in kept if of == kind) for kind in range(3)]
+    words, grams, pairs = (tuple(name for of, name, _ in kept if of == kind) for kind in range(len(counters)))
     frequency = np.array([count for _, _, count in kept], np.float64)
     idf = np.log((1 + len(texts)) / (1 + frequency)) + 1  # smoothed, as scikit-learn's
-    return Features(names[0], names[1], names[2], idf.astype(np.float32))
-
-
-class Spelling(dict[str, list[str]]):
-    """The character n-grams of each token that was asked for."""
-
-    def __missing__(self, token: str) -> list[str]:
-        self[token] = found = grams(token, MIN_N, MAX_N)
-        return found
+    return Features(words, grams, pairs, idf.astype(np.float32))
 
 
 def text_rows(texts: Sequence[str], features: Features) -> TextRows:
     """Return the texts as rows of the known features."""
-    split = [tokens(text) for text in texts]
+    split = [find_tokens(text.lower()) for text in texts]
     vocabulary = {token: at for at, token in enumerate(dict.fromkeys(chain.from_iterable(split)))}
-    counts = _count(([vocabulary[token] for token in found] for found in split), len(vocabulary))
+    tokens = _count(([vocabulary[token] for token in found] for found in split), len(vocabulary))
     spelling = spell(list(vocabulary), features)
-    known = {pair: at for at, pair in enumerate(features.pairs)}
-    beside = _count(([known[pair] for pair in pairs(found) if pair in known] for found in split), len(known))
+    place = {pair: at for at, pair in enumerate(features.pairs)}
+    pairs = _count(([place[pair] for pair in neighbours(found) if pair in place] for found in split), len(place))
     weight = features.idf[features.inside :]
-    mass = counts @ token_mass(spelling, features) + beside @ weight**2  # [texts]
+    mass = tokens @ token_mass(spelling, features) + pairs @ weight**2  # [texts]
     scale = np.divide(1, np.sqrt(mass), out=np.zeros_like(mass), where=mass > 0)[:, None]
-    return TextRows(counts, spelling, beside.multiply(weight).tocsr(), scale.astype(np.float32))
+    return TextRows(tokens, spelling, pairs.multiply(weight).tocsr(), scale.astype(np.float32))
 
 
-def spell(words: Sequence[str], features: Features) -> csr_matrix:
+def spell(tokens: Sequence[str], features: Features) -> csr_matrix:
     """Return the values of each token's known features, [tokens, words + grams] float32."""
-    word_at = {word: at for at, word in enumerate(features.words)}
-    gram_at = {gram: len(word_at) + at for at, gram in enumerate(features.grams)}
-    inside = (
-        [at for at in (word_at.get(word), *map(gram_at.get, grams(word, MIN_N, MAX_N))) if at is not None]
-        for word in words
-    )
-    return _count(inside, features.inside).multiply(features.idf[: features.inside]).tocsr()
+    words = {word: at for at, word in enumerate(features.words)}
+    grams = {gram: at for at, gram in enumerate(features.grams, len(words))}
+    places = ([words.get(token), *map(grams.get, character_grams(token, MIN_N, MAX_N))] for token in tokens)
+    counts = _count(([place for place in of if place is not None] for of in places), features.inside)
+    return counts.multiply(features.idf[: features.inside]).tocsr()
 
 
 def token_mass(spelling: csr_matrix, features: Features) -> np.ndarray:

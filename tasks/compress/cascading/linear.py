@@ -1,20 +1,20 @@
 """Multinomial logistic regression on rows of n-gram features, towards soft targets: another model's probabilities.
 
-Minimises the mean cross-entropy plus the squared weights, by L-BFGS (Liu and Nocedal 1989), from the last solution where
-there is one. Chooses neither features nor rows.
+The loss is the sum over the rows of the cross-entropy, plus |weights|^2 / (2 C), minimised by L-BFGS (Liu and Nocedal
+1989), PyTorch's, which works in float32. Chooses neither features nor rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
+import torch
 from scipy.sparse import csr_matrix
 
 from tasks.compress.cascading.features import TextRows
 
 CORRECTIONS = 6  # of the inverse Hessian that L-BFGS keeps
+Watch = Callable[[int], None]  # is told how often the loss was computed
 
 
 @dataclass(frozen=True)
@@ -33,45 +33,53 @@ def logits(model: Linear, rows: TextRows) -> np.ndarray:
     return found
 
 
-def fit(rows: TextRows, targets: np.ndarray, strength: float, steps: int, start: Linear | None = None) -> Linear:
-    """Return the model after at most `steps` steps towards `targets`, [texts, labels] probabilities.
+def fit(rows: TextRows, targets: np.ndarray, strength: float, steps: int, watch: Watch | None = None) -> Linear:
+    """Return the model after at most `steps` steps from zero.
 
-    `strength` is C: the loss is the sum over the rows of the cross-entropy plus |weights|^2 / (2 C).
+    Args:
+        rows: what it learns from.
+        targets: [texts, labels] float32, probabilities.
+        strength: the C of the loss: the larger, the less the weights are held back.
+        steps: of L-BFGS; fewer hold the weights back too.
+        watch: is called each time that the loss was computed.
     """
     features, labels = rows.spelling.shape[1] + rows.pairs.shape[1], targets.shape[1]
-    transposed = _transpose(rows)
-    start = start or Linear(np.zeros((features, labels), np.float32), np.zeros(labels, np.float32))
+    weights, bias = torch.zeros(features, labels), torch.zeros(labels)
+    model = Linear(weights.numpy(), bias.numpy())  # the same memory
+    transposed = (rows.tokens.T.tocsr(), rows.spelling.T.tocsr(), rows.pairs.T.tocsr())
+    computed = 0
 
-    def unpack(flat: np.ndarray) -> Linear:
-        narrow = flat.astype(np.float32)
-        return Linear(narrow[:-labels].reshape(features, labels), narrow[-labels:])
+    def closure() -> torch.Tensor:
+        nonlocal computed
+        computed += 1
+        if watch is not None:
+            watch(computed)
+        loss, slopes = _loss(model, rows, targets)
+        pull = _pull(transposed, rows.scale * slopes) + model.weights / strength
+        weights.grad, bias.grad = torch.from_numpy(pull / len(targets)), torch.from_numpy(slopes.sum(0) / len(targets))
+        held = float(np.vdot(model.weights, model.weights)) / (2 * strength)
+        return torch.tensor((loss + held) / len(targets))
 
-    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        model = unpack(flat)
-        shifted = logits(model, rows)
-        shifted -= shifted.max(axis=1, keepdims=True)
-        odds = np.exp(shifted)
-        totals = odds.sum(axis=1, keepdims=True)
-        shifted -= np.log(totals)
-        value = -float(np.vdot(targets, shifted)) + float(np.vdot(model.weights, model.weights)) / (2 * strength)
-        slope = np.divide(odds, totals, out=odds) - targets
-        gradient = np.empty(len(flat))
-        gradient[:-labels] = (_pull(transposed, rows.scale * slope) + model.weights / strength).ravel()
-        gradient[-labels:] = slope.sum(axis=0)
-        return value / len(targets), gradient / len(targets)
-
-    found = minimize(
-        loss, np.concatenate([start.weights.ravel(), start.bias]).astype(np.float64), jac=True, method="L-BFGS-B",
-        options={"maxiter": steps, "maxcor": CORRECTIONS},
-    )  # fmt: skip
-    return unpack(found.x)
+    optimiser = torch.optim.LBFGS(
+        [weights, bias], max_iter=steps, history_size=CORRECTIONS, line_search_fn="strong_wolfe", tolerance_grad=1e-7
+    )
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    return model
 
 
-def _transpose(rows: TextRows) -> tuple[csr_matrix, csr_matrix, csr_matrix]:
-    return rows.tokens.T.tocsr(), rows.spelling.T.tocsr(), rows.pairs.T.tocsr()
+def _loss(model: Linear, rows: TextRows, targets: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return the summed cross-entropy and its slopes by the logits, [texts, labels]."""
+    logs = logits(model, rows)
+    logs -= logs.max(axis=1, keepdims=True)
+    slopes = np.exp(logs)
+    totals = slopes.sum(axis=1, keepdims=True)
+    logs -= np.log(totals)
+    slopes /= totals
+    slopes -= targets
+    return -float(np.vdot(targets, logs)), slopes
 
 
-def _pull(transposed: tuple[csr_matrix, csr_matrix, csr_matrix], slope: np.ndarray) -> np.ndarray:
-    """Return the gradient of the weights, [features, labels], for the slopes of the texts' sums."""
+def _pull(transposed: tuple[csr_matrix, csr_matrix, csr_matrix], slopes: np.ndarray) -> np.ndarray:
+    """Return the gradient by the weights, [features, labels], of slopes by the texts' scaled sums."""
     tokens, spelling, pairs = transposed
-    return np.concatenate([spelling @ (tokens @ slope), pairs @ slope])
+    return np.concatenate([spelling @ (tokens @ slopes), pairs @ slopes])
