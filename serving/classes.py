@@ -40,7 +40,12 @@ def tokenizer_function(folder: Path, max_length: int) -> Tokenize:
     Raises:
         ArtifactInvalid: `tokenizer.json` is missing or no tokenizer.
     """
-    encode = open_tokenizer(folder, max_length).encode_batch_fast  # without offsets, which nobody reads
+    return tokenize_with(open_tokenizer(folder, max_length))
+
+
+def tokenize_with(tokenizer: Any) -> Tokenize:
+    """Return `tokenizer_function` for a tokenizer that is open already."""
+    encode = tokenizer.encode_batch_fast  # without offsets, which nobody reads
 
     def tokenize(texts: Sequence[str]) -> dict[str, np.ndarray]:
         encodings = encode(list(texts))
