@@ -164,9 +164,9 @@ class OpenVinoPredictor:
         texts, tokens = batch["input_ids"].shape
         if texts == 1:
             slot = self._take_slot(tokens)
-            logits = slot.logits(batch)
+            answer = slot.logits(batch)
             self._give_slot(slot)
-            return logits
+            return answer
         try:
             request = self._requests.pop()
         except IndexError:
