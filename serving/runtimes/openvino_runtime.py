@@ -155,8 +155,8 @@ class OpenVinoPredictor:
     def predict(self, texts: Sequence[str]) -> Predictions:
         """Return the most probable label of each text with its probability."""
         if 1 < len(texts) <= ONE_BY_ONE:
-            rows = [softmax(self.logits(self._tokenize([encodable(text)]))) for text in texts]
-            return classes_of(np.concatenate(rows), self._labels)
+            rows = [self.logits(self._tokenize([encodable(text)])) for text in texts]
+            return classes_of(softmax(np.concatenate(rows)), self._labels)
         return predict_classes(texts, self._labels, self._tokenize, self.logits)
 
     def logits(self, batch: dict[str, np.ndarray]) -> np.ndarray:
