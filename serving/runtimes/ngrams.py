@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from serving.artifact import ArtifactInvalid
+from serving.classes import soften
 from serving.runtimes.ngram_text import character_grams, find_tokens, neighbours
 
 TABLES = ("words", "pairs", "grams")
@@ -47,15 +48,12 @@ class NgramStage:
         """Return what `answer` does and the probabilities `[labels]` float32, those of the bias if nothing is known."""
         total = self._sum(text)
         logits = total[:-1]
-        known = total.item(-1) > 0
+        mass = total.item(-1)
+        known = mass > 0
         if known:
-            logits *= 1 / sqrt(total[-1])
+            logits *= 1 / sqrt(mass)
         logits += self._bias
-        best = int(logits.argmax())
-        logits -= logits[best]
-        np.exp(logits, logits)
-        confidence = 1 / float(np.add.reduce(logits))
-        logits *= confidence
+        best, confidence = soften(logits)
         return best, confidence if known else 0.0, logits
 
     def answers(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

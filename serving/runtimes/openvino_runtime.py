@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from serving.artifact import ArtifactInvalid
-from serving.classes import classes_of, encodable, first_line, predict_classes, softmax, tokenizer_function
+from serving.classes import classes_of, encodable, first_line, open_tokenizer, predict_classes, softmax, tokenize_with
 from serving.predictors import Predictions
 
 SHORTEST = 16  # tokens of the shortest graph of fixed length
@@ -29,66 +29,63 @@ def import_openvino() -> Any:
 
 
 class Graphs:
-    """The model compiled for one text of a fixed length, a graph for each power of two, and for any shape.
+    """The model compiled for one fixed shape of its inputs each, and for any shape. Threads may share it.
 
     A graph of fixed shape answers two to four times as fast as one that meets another length with every call. Each is
-    compiled when it is first needed. Threads may share it.
+    compiled when it is first needed.
     """
 
-    def __init__(self, folder: Path, manifest: dict[str, Any], threads: int | None = None) -> None:
-        path = Path(folder) / manifest["openvino"]
+    def __init__(
+        self, folder: Path, manifest: dict[str, Any], threads: int | None = None, profiled: bool = False
+    ) -> None:
+        self._path = Path(folder) / manifest["openvino"]
         try:
-            self._openvino = import_openvino()
+            self.openvino = import_openvino()
         except ImportError as error:
             raise ArtifactInvalid(f"{folder}: needs OpenVINO; `pip install openvino` ({error})") from error
-        self._path, self._longest = path, int(manifest["max_length"])
-        self._options = _options(manifest, threads)
-        self._core, self._lock = self._openvino.Core(), Lock()
-        self._compiled: dict[int, Any] = {}
+        self._options = _options(manifest, threads, profiled)
+        self._lock = Lock()
+        self._compiled: dict[tuple[int, int] | None, Any] = {}
         try:
-            self._model = self._core.read_model(str(path))
+            self._core = self.openvino.Core()
+            self._model = self._core.read_model(str(self._path))
             keep_embeddings_narrow(self._model)
+            self.inputs = [port.any_name for port in self._model.inputs]
         except Exception as error:  # its exceptions share no other class
-            raise ArtifactInvalid(f"{path}: OpenVINO cannot open it ({first_line(error)}); build it again") from error
-        self.inputs = [port.any_name for port in self._model.inputs]
+            raise self._refusal("open", error) from error
 
-    def length_for(self, tokens: int) -> int:
-        """Return the length of the graph that takes so many tokens."""
-        length = SHORTEST
-        while length < tokens:
-            length *= 2
-        return min(length, self._longest)
-
-    def compiled(self, length: int = 0) -> Any:
-        """Return the compiled model for one text of so many tokens; 0: for any batch.
+    def compiled(self, shape: tuple[int, int] | None = None) -> Any:
+        """Return the compiled model for inputs of a shape `(texts, tokens)`; None: for any.
 
         Raises:
             ArtifactInvalid: OpenVINO cannot compile the model.
         """
         with self._lock:
-            if length not in self._compiled:
-                self._compiled[length] = self._compile(length)
-            return self._compiled[length]
+            if shape not in self._compiled:
+                self._compiled[shape] = self._compile(shape)
+            return self._compiled[shape]
 
-    def _compile(self, length: int) -> Any:
-        model = self._model.clone()  # shares its weights
+    def _compile(self, shape: tuple[int, int] | None) -> Any:
         try:
-            if length:
-                model.reshape({port.any_name: [1, length] for port in model.inputs})
+            model = self._model.clone()  # shares its weights
+            if shape is not None:
+                model.reshape({name: list(shape) for name in self.inputs})
             return self._core.compile_model(model, "CPU", self._options)
         except Exception as error:  # its exceptions share no other class
-            raise ArtifactInvalid(
-                f"{self._path}: OpenVINO cannot compile it ({first_line(error)}); build it again"
-            ) from error
+            raise self._refusal("compile", error) from error
+
+    def _refusal(self, verb: str, error: Exception) -> ArtifactInvalid:
+        return ArtifactInvalid(f"{self._path}: OpenVINO cannot {verb} it ({first_line(error)}); build it again")
 
 
-def _options(manifest: dict[str, Any], threads: int | None) -> dict[str, Any]:
+def _options(manifest: dict[str, Any], threads: int | None, profiled: bool) -> dict[str, Any]:
     """Return how to compile: float32 unless the artifact says bf16, which the plugin would take by itself."""
     return {
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
         "INFERENCE_PRECISION_HINT": "bf16" if manifest.get("precision") == "bf16" else "f32",
         **({} if threads is None else {"INFERENCE_NUM_THREADS": threads}),
+        **({"PERF_COUNT": True} if profiled else {}),
     }
 
 
@@ -118,9 +115,11 @@ def keep_embeddings_narrow(model: Any) -> None:
 class _Slot:
     """A request for one text of at most `length` tokens, with the memory that it reads and writes."""
 
-    def __init__(self, graphs: Graphs, length: int, labels: int) -> None:
-        tensor = import_openvino().Tensor
-        self._request = graphs.compiled(length).create_infer_request()
+    def __init__(self, graphs: Graphs, length: int, labels: int, pad_id: int) -> None:
+        self.length = length
+        tensor = graphs.openvino.Tensor
+        self._request = graphs.compiled((1, length)).create_infer_request()
+        self._pad_id = pad_id
         self._arrays = {name: np.zeros((1, length), np.int64) for name in graphs.inputs}
         self._logits = np.zeros((1, labels), np.float32)
         for name, array in self._arrays.items():
@@ -133,9 +132,9 @@ class _Slot:
             given = tokens[name]
             length = given.shape[1]
             array[:, :length] = given
-            array[:, length:] = 0
+            array[:, length:] = self._pad_id if name == "input_ids" else 0
         self._request.infer()
-        return self._logits
+        return self._logits.copy()  # another call will write there
 
 
 class OpenVinoPredictor:
@@ -143,35 +142,48 @@ class OpenVinoPredictor:
 
     def __init__(self, folder: Path, manifest: dict[str, Any], threads: int | None = None) -> None:
         self._labels: list[str] = manifest["labels"]
-        self._tokenize = tokenizer_function(folder, manifest["max_length"])
+        self._longest: int = manifest["max_length"]
+        tokenizer = open_tokenizer(folder, self._longest)
+        self._tokenize, self._pad_id = tokenize_with(tokenizer), tokenizer.padding["pad_id"]
         self._graphs = Graphs(folder, manifest, threads)
         self._slots: dict[int, list[_Slot]] = {}  # by length, those that no thread uses now
         self._requests: list[Any] = []  # for batches, likewise
+        self._give_slot(
+            self._take_slot(SHORTEST)
+        )  # a model that does not compile is found here, and the first answer is quicker
 
     def predict(self, texts: Sequence[str]) -> Predictions:
         """Return the most probable label of each text with its probability."""
-        if 0 < len(texts) <= ONE_BY_ONE:
-            rows = [softmax(self._logits_of_one(self._tokenize([encodable(text)]))) for text in texts]
-            return classes_of(rows[0] if len(rows) == 1 else np.concatenate(rows), self._labels)
-        return predict_classes(texts, self._labels, self._tokenize, self._logits)
+        if 1 < len(texts) <= ONE_BY_ONE:
+            rows = [self.logits(self._tokenize([encodable(text)])) for text in texts]
+            return classes_of(softmax(np.concatenate(rows)), self._labels)
+        return predict_classes(texts, self._labels, self._tokenize, self.logits)
 
-    def _logits_of_one(self, tokens: dict[str, np.ndarray]) -> np.ndarray:
-        length = self._graphs.length_for(tokens["input_ids"].shape[1])
-        free = self._slots.setdefault(length, [])
-        try:
-            slot = free.pop()
-        except IndexError:
-            slot = _Slot(self._graphs, length, len(self._labels))
-        logits = slot.logits(tokens).copy()  # before another thread may have the slot
-        free.append(slot)
-        return logits
-
-    def _logits(self, batch: dict[str, np.ndarray]) -> np.ndarray:
+    def logits(self, batch: dict[str, np.ndarray]) -> np.ndarray:
+        """Return the logits `[texts, labels]` of token arrays `[texts, tokens]`."""
+        texts, tokens = batch["input_ids"].shape
+        if texts == 1:
+            slot = self._take_slot(tokens)
+            answer = slot.logits(batch)
+            self._give_slot(slot)
+            return answer
         try:
             request = self._requests.pop()
         except IndexError:
             request = self._graphs.compiled().create_infer_request()
-        feed = {name: batch[name] for name in self._graphs.inputs}
-        logits: np.ndarray = request.infer(feed, share_inputs=True)[0]  # [batch, labels]
+        logits: np.ndarray = request.infer({name: batch[name] for name in self._graphs.inputs}, share_inputs=True)[0]
         self._requests.append(request)
         return logits
+
+    def _take_slot(self, tokens: int) -> _Slot:
+        length = SHORTEST
+        while length < tokens:
+            length *= 2
+        length = min(length, self._longest)
+        try:
+            return self._slots.setdefault(length, []).pop()
+        except IndexError:  # all are in use
+            return _Slot(self._graphs, length, len(self._labels), self._pad_id)
+
+    def _give_slot(self, slot: _Slot) -> None:
+        self._slots[slot.length].append(slot)

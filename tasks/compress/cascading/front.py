@@ -31,6 +31,7 @@ from tasks.errors import ModelError
 from tasks.records import Candidate
 
 if TYPE_CHECKING:
+    from tasks.compress.cascading.ngram_stage import Stage
     from tasks.compress.cascading.threshold import Threshold
 
 log = logging.getLogger(__name__)
@@ -66,13 +67,15 @@ def put_in_front(method: Cascade, source: Candidate, folder: Path, material: Mat
     _check_rows(method, texts)
     labels: list[str] = manifest["labels"]
     learned = [answers_of(material, each, labels, "auto") for each in (texts.train, texts.further) if each]
-    stage = fit_stage([*texts.train, *texts.further], softmax(np.concatenate(learned)), method.max_features)
+    stage = fit_stage(
+        [*texts.train, *texts.further], softmax(np.concatenate(learned)), method.max_features, method.seed
+    )
     write_stage(stage, folder / FIRST)
     best, confidences, _ = NgramStage(folder / FIRST, len(labels)).answers(texts.held)
     agrees = best == answers_of(material, texts.held, labels, "fp32").argmax(axis=1)
     threshold = _choose(method, confidences, agrees)
     right = [labels[at] == label for at, (_, label) in zip(best, material.valid, strict=False)]
-    notes = _notes(threshold, len(stage.features.idf)) | ({"first_accuracy": float(np.mean(right))} if right else {})
+    notes = _notes(threshold, stage) | ({"first_accuracy": float(np.mean(right))} if right else {})
     log.info("cascade: %s", ", ".join(f"{name} {value:.4g}" for name, value in notes.items()))
     shutil.copytree(origin, folder / REST, dirs_exist_ok=True)
     shutil.copy(origin / "tokenizer.json", folder)
@@ -146,12 +149,13 @@ def _choose(method: Cascade, confidences: np.ndarray, agrees: np.ndarray) -> "Th
     return threshold
 
 
-def _notes(threshold: "Threshold", features: int) -> dict[str, float]:
+def _notes(threshold: "Threshold", stage: "Stage") -> dict[str, float]:
     return {
         "threshold": threshold.value,
         "coverage": threshold.answered / threshold.rows,
         "differing": threshold.differing / threshold.rows,
         "differing_bound": threshold.bound,
         "threshold_rows": threshold.rows,
-        "first_features": features,
+        "first_features": len(stage.features.idf),
+        "first_strength": stage.strength,
     }

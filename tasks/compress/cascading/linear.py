@@ -67,6 +67,11 @@ def fit(rows: TextRows, targets: np.ndarray, strength: float, steps: int, watch:
     return model
 
 
+def cross_entropy(model: Linear, rows: TextRows, targets: np.ndarray) -> float:
+    """Return the mean cross-entropy of the model's probabilities to the targets, [texts, labels]; in nats."""
+    return _loss(model, rows, targets)[0] / len(targets)
+
+
 def _loss(model: Linear, rows: TextRows, targets: np.ndarray) -> tuple[float, np.ndarray]:
     """Return the summed cross-entropy and its slopes by the logits, [texts, labels]."""
     logs = logits(model, rows)

@@ -1,11 +1,11 @@
 """From what confidence on a first stage may answer, so that its answers keep agreeing with the full model's.
 
 The risk of a threshold is the probability that a text is answered at it, and otherwise than by the full model.
-Thresholds are tested from the highest downward until one fails (fixed-sequence testing, Angelopoulos et al. 2021, "Learn
-then Test"). Risk only grows on the way, so a threshold whose risk is too high can only be chosen if the test of the
-first such threshold errs: the probability is that of one test, however many there are, and they may be the confidences
-that were observed. Rows must be independent draws of what will be asked, and nothing may have learned from them. Fits
-nothing.
+Thresholds are tested from the highest downward until one fails (fixed-sequence testing, Angelopoulos et al. 2021,
+"Learn then Test"). Risk only grows on the way, so a threshold whose risk is too high can only be chosen if the test of
+the first such threshold errs: the probability is that of one test, however many there are, and they may be the
+confidences that were observed. Rows must be independent draws of what will be asked, and nothing may have learned from
+them. Fits nothing.
 """
 
 import math
