@@ -7,6 +7,7 @@ Knows neither Prefect nor MLflow, and measures nothing: that is in `tasks.measur
 import logging
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 from tasks.compress.material import Material
 from tasks.compress.methods import CompressPass
 from tasks.compress.pipeline import compress_pass
-from tasks.compress.sequence import learns
+from tasks.compress.sequence import TRAINING, learns
 from tasks.data.assemble import assemble
 from tasks.data.augmentation.augment import augment
 from tasks.data.augmentation.keep_label import open_teacher, used_teacher
@@ -203,7 +204,8 @@ def compress(store: Store, candidate: Candidate, method: CompressPass, origin: O
 
     def make(folder: Path) -> Candidate:
         try:
-            made = compress_pass(method, candidate, folder / "model", _material(store, origin, work))
+            with training() if method.kind in TRAINING else nullcontext():
+                made = compress_pass(method, candidate, folder / "model", _material(store, origin, work))
         except Stopped:
             shutil.rmtree(work, ignore_errors=True)
             raise

@@ -21,6 +21,7 @@ GIVES = {
     "tensorrt": TENSORRT,
     "cascade": CASCADE,
 }
+TRAINING = ("distil", "recover")  # which run the training room
 QUANTISING = ("int8", "int8_static", "weight_only")
 EXPORTS = ("onnx", "openvino", "tensorrt")
 LEARNING = ("distil", "recover", "cascade")  # from the answers of the model before the first pass
