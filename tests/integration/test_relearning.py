@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from tasks.artifacts import open_artifact, seal_onnx
 from tasks.compress.material import Material
-from tasks.compress.methods import DistilInto, Recover
+from tasks.compress.methods import DistilInto, Factorise, Prune, Recover, Shrink, TrimVocabulary
 from tasks.compress.pipeline import compress_pass
 from tasks.errors import ModelError
 from tasks.measure.runtime import load
@@ -214,6 +214,32 @@ def test_a_source_may_have_another_tokenizer_than_the_origin(origin, material, t
     made = compress_pass(replace(RECOVER, learning_rate=1e-6, epochs=1, mix=1.0), source, tmp_path / "made", material)
     assert agreement(made, origin) == 1.0
     assert made.notes["train_loss"] < 0.1  # it says what the origin says
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        (TrimVocabulary(), Prune(sparsity=0.5)),
+        (Prune(pattern="2:4"), Recover(epochs=1)),
+        (Shrink(heads=0.5, neurons=0.5), Factorise(keep=0.5)),
+    ],
+    ids=["trimmed and pruned", "pruned and recovered", "shrunk and factorised"],
+)
+@pytest.mark.parametrize("method", [RECOVER, replace(DISTIL, student=(1,))], ids=["recover", "distil"])
+def test_what_other_passes_left_goes_on_as_it_is(method, before, origin, material, tmp_path) -> None:
+    source = origin
+    for number, each in enumerate(before):
+        source = compress_pass(each, source, tmp_path / f"{number}", replace(material, work=None))
+    made = compress_pass(method, source, tmp_path / "made", material)
+    found, left = (load_artifact(*open_artifact(each)).state_dict() for each in (made, source))
+    place = ".layer.0." if method is not RECOVER else ""
+    assert found.keys() == {name for name in left if not place or ".layer." not in name or place in name}
+    assert all(weight.shape == left[name.replace(place, ".layer.1.") if place else name].shape
+               for name, weight in found.items())  # fmt: skip
+    if any(isinstance(each, Prune) for each in before):
+        assert all((weight == 0).float().mean() >= 0.45 for weight in weights_of(made).values())
+    assert made.notes["train_rows"] == 140
+    assert agreement(made, origin) > 0.8
 
 
 class Killed(BaseException):
