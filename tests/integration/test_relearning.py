@@ -17,6 +17,7 @@ from tasks.artifacts import open_artifact, seal_onnx
 from tasks.compress.material import Material
 from tasks.compress.methods import DistilInto, Factorise, Prune, Recover, Shrink, TrimVocabulary
 from tasks.compress.pipeline import compress_pass
+from tasks.data.augmentation.remix import remix
 from tasks.errors import ModelError
 from tasks.measure.runtime import load
 from tasks.progress import progress_to
@@ -35,8 +36,8 @@ from tests.texts_support import lesson, make_masking_base
 TAUGHT = lesson(120)
 LABELS = TAUGHT.labels
 TEXTS = [row["text"] for row in messages(200, seed=9)]
-RECOVER = Recover(epochs=3, learning_rate=0.005)
-DISTIL = DistilInto(student=(0,), epochs=3, learning_rate=0.005)
+RECOVER = Recover(epochs=3, learning_rate=0.005, batch_size=32)
+DISTIL = DistilInto(student=(0,), epochs=3, learning_rate=0.005, batch_size=32, augment=0)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -162,6 +163,17 @@ def test_a_student_is_shallower_and_smaller(origin, material, tmp_path) -> None:
     assert all(
         manifests[0][name] == manifests[1][name] for name in ("labels", "max_length", "pooling", "inputs", "task")
     )
+
+
+def test_texts_made_of_the_training_texts_are_learnt_from_too(origin, material, tmp_path) -> None:
+    made = compress_pass(replace(DISTIL, augment=2, epochs=1), origin, tmp_path / "made", material)
+    further = remix([text for text, _ in material.train], 2, DISTIL.seed)
+    assert made.notes["train_rows"] == 140 + len(further)
+    assert 230 <= len(further) <= 240
+    assert not set(further) & ({text for text, _ in material.train})
+    assert len(set(further)) == len(further)
+    fewer = remix([text for text, _ in material.train], 1, DISTIL.seed)
+    assert further[: len(fewer)] == fewer  # more copies change nothing about the first
 
 
 def test_another_base_can_be_the_student(origin, material, base, tmp_path) -> None:
