@@ -44,7 +44,7 @@ CODE = {  # the code that decides what a stage makes; a change of it changes the
     "augment": ["data/augmentation", *PERSONAL, *SIMILARITY, "../serving"],
     "fit": ["train"],
     "tokens": ["train/engine/tokens.py"],
-    "compress": ["compress", "train", "../serving"],
+    "compress": ["compress", "train", "data/augmentation", "../serving"],
     "answers": ["train", "../serving"],
     "slices": ["measure/quality/slices.py", "data/cleaning/language.py", *SIMILARITY, *PERSONAL],
     "score": ["measure/quality", "../serving"],

@@ -107,6 +107,7 @@ class DistilInto:
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 32
     temperature: Annotated[float, Field(gt=0, le=100)] = 2.0
     mix: Annotated[float, Field(ge=0, le=1)] = 0.9  # weight of the answers, against that of the labels
+    augment: Annotated[int, Field(ge=0, le=100)] = 2  # further texts made of each training text, which get answers only
     seed: int = 13
 
 
@@ -123,6 +124,7 @@ class Recover:
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 32
     temperature: Annotated[float, Field(gt=0, le=100)] = 2.0
     mix: Annotated[float, Field(ge=0, le=1)] = 0.9
+    augment: Annotated[int, Field(ge=0, le=100)] = 0  # as in `distil`
     seed: int = 13
 
 
