@@ -67,7 +67,7 @@ class NgramStage:
         return best, confidence if known else 0.0, logits
 
     def answers(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return label indices `[texts]`, confidences `[texts]` float64 and probabilities `[texts, labels]` of many texts."""
+        """Return indices `[texts]`, confidences `[texts]` float64 and probabilities `[texts, labels]` of many texts."""
         best, confidences = np.zeros(len(texts), np.intp), np.zeros(len(texts))
         probabilities = np.empty((len(texts), len(self._bias)), np.float32)
         for row, text in enumerate(texts):
