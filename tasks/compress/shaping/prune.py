@@ -49,7 +49,7 @@ def prune(method: Prune, source: Candidate, folder: Path, material: Material) ->
         pruned += int(gone.sum())
     if not pruned:
         raise ModelError(
-            f"compress: prune with pattern {method.pattern!r} and sparsity {method.sparsity} sets no weight to zero, for "
+            f"compress: prune with pattern {method.pattern!r}, sparsity {method.sparsity} sets no weight to zero: "
             "the layers of this model are narrower than a group; choose another"
         )
     zeros = sum(int((weight == 0).sum()) for weight in weights.values())

@@ -52,7 +52,7 @@ def seal_shaped(
 
 
 def drawn_rows(material: Material, count: int, kind: str) -> Rows:
-    """Return so many of the training rows, or all where there are fewer; the same ones each time.
+    """Return so many of the training rows, or all where there are fewer; the same ones each time, shorter ones first.
 
     Raises:
         ModelError: there is none.
@@ -60,7 +60,7 @@ def drawn_rows(material: Material, count: int, kind: str) -> Rows:
     if not material.train:
         raise ModelError(f"compress: {kind} measures the model on training rows, and there are none")
     places = random.Random(SEED).sample(range(len(material.train)), min(count, len(material.train)))
-    return [material.train[place] for place in sorted(places)]
+    return [material.train[place] for place in sorted(places, key=lambda place: (len(material.train[place][0]), place))]
 
 
 def batches(folder: Path, manifest: dict[str, Any], texts: Sequence[str]) -> "Iterator[dict[str, Tensor]]":

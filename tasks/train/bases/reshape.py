@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from tasks.train.bases.layers import find_layers
+from tasks.train.bases.blocks import HEADS
+from tasks.train.bases.layers import encoder_layers, find_layers
 
 DOWN, UP = ".down.weight", ".up.weight"
 
@@ -141,14 +143,25 @@ def _fitted(module: Linear, name: str, weights: Mapping[str, Tensor]) -> Linear:
     return _empty(module, *(reversed(whole.shape) if isinstance(module, Conv1D) else whole.shape))
 
 
-def check_runs(encoder: nn.Module) -> None:
-    """Run an encoder once on two tokens, which shows shapes that do not fit together.
+def inputs_of(linear: Linear) -> int:
+    """Return how many inputs a linear layer takes."""
+    first = linear.down if isinstance(linear, LowRank) else linear
+    return int(matrix(first).shape[1])
+
+
+def check_runs(encoder: PreTrainedModel) -> None:
+    """Refuse linear layers whose shapes do not fit together: heads are counted, and two tokens are read once.
 
     Raises:
-        RuntimeError: they do not.
+        RuntimeError: they do not run.
+        ValueError: they would, but with other heads in queries, keys and values.
     """
+    block = HEADS.get(encoder.config.model_type)
+    for layer in encoder_layers(encoder) if block else ():
+        widths = {outputs_of(layer.get_submodule(name)) // block.stacked for name in block.makers}
+        if widths != {inputs_of(layer.get_submodule(block.reader))}:
+            raise ValueError(f"its attention has {sorted(widths)} dimensions where they should be equal")
     encoder.eval()
-    device = next(encoder.parameters()).device
-    ones = torch.ones(1, 2, dtype=torch.long, device=device)
+    ones = torch.ones(1, 2, dtype=torch.long)
     with torch.inference_mode():
         encoder(input_ids=torch.zeros_like(ones), attention_mask=ones)
