@@ -11,7 +11,7 @@ from tasks.records import Candidate
 
 MANIFEST = "manifest.json"
 SERVED_BY = {"onnx": "onnxruntime", "openvino": "openvino", "tensorrt": "onnxruntime-gpu"}  # runtime -> package
-TIMINGS = ("_seconds", "_per_s")  # notes that differ from run to run
+TIMINGS = ("_seconds", "_per_s", "_speedup")  # notes that differ from run to run
 OF_THE_MODEL = ("task", "labels", "max_length", "inputs")  # what no change of the weights or the runtime changes
 
 
