@@ -10,18 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from flows.effects import plan_iteration
-from flows.given import given_for, given_for_trials
-from flows.judge import measure
+from flows.given import given_for, given_for_passes, given_for_trials
+from flows.judge import measure, screening
 from flows.outcome import Contender
 from flows.project import Project
 from flows.recipes import difference
 from tasks import stages
 from tasks.build import build
-from tasks.levers import CLAIMS, claims_of, pull, pull_found, stage_of
+from tasks.levers import CLAIMS, claims_of, pull, pull_found, pull_passes, stage_of
 from tasks.measure.gate.decide import decide, keep
 from tasks.measure.gate.evidence import Claim
 from tasks.measure.quality.scores import with_scores
-from tasks.measurements import quick
 from tasks.progress import purpose, report_progress
 from tasks.records import LeverTrial, Snapshot, Table, Verdict
 from tasks.specs import Lever, Recipe
@@ -65,9 +64,10 @@ def climb(
         if left is not None and left <= 0:
             log.info("lever %s: left out: the iteration's minutes are spent", lever.name)
             continue
-        if lever.search is not None:
+        if lever.search is not None or lever.compress_search is not None:
             minutes = left and min(left, plan.minutes[lever.name])
-            best, trial = _search(project, best, lever, snapshot, texts, minutes)
+            look = _search if lever.search else _compact
+            best, trial = look(project, best, lever, snapshot, texts, minutes)
             trials.append(trial)
             continue
         recipe = pull(lever, best.recipe)
@@ -111,14 +111,45 @@ def _search(
     with purpose(lever.name):
         given = given_for_trials(project, best, lever.search.space, snapshot, texts)
         found = search(project, best_recipe, lever, snapshot, given, minutes)
-    if found.best is None:  # nothing to judge: the lever changes nothing
-        [card] = measure(stages, project, [best.candidate], snapshot, "select", None)
-        verdict = Verdict("reject", f"S{found.sentence[1:]}.", (), project.spec.gate.alpha)
-        trial = LeverTrial(lever.name, "search", False, verdict, best.candidate, card)
+    if found.best is None:
+        trial = _nothing_found(project, best, Pull(lever.name, "search", (), best_recipe), snapshot, found.sentence)
     else:
         pulled = Pull(lever.name, "search", claims_of(lever), pull_found(found, best_recipe))
         best, trial = _try(project, best, pulled, snapshot, texts)
     return best, replace(trial, seconds=round(time.monotonic() - started, 3), search=found)
+
+
+def _compact(
+    project: Project,
+    best: Contender,
+    lever: Lever,
+    snapshot: Snapshot,
+    texts: Table | None,
+    minutes: float | None,
+) -> tuple[Contender, LeverTrial]:
+    """Return the better of the best so far and what a search over passes makes of it, and the trial of that."""
+    from flows.compact import compact
+
+    assert lever.compress_search is not None
+    started = time.monotonic()
+    with purpose(lever.name):
+        given = given_for_passes(best, lever.compress_search.passes, texts)
+        found = compact(project, best, lever, snapshot, given, minutes)
+    recipe = pull_passes(found, best.recipe)
+    if recipe == best.recipe:
+        pulled = Pull(lever.name, "compress_search", (), recipe)
+        trial = _nothing_found(project, best, pulled, snapshot, found.sentence)
+    else:
+        pulled = Pull(lever.name, "compress_search", claims_of(lever), recipe)
+        best, trial = _try(project, best, pulled, snapshot, texts)
+    return best, replace(trial, seconds=round(time.monotonic() - started, 3), compression=found)
+
+
+def _nothing_found(project: Project, best: Contender, pulled: Pull, snapshot: Snapshot, sentence: str) -> LeverTrial:
+    """Return the trial of a search that found nothing to judge: the lever changes nothing."""
+    [card] = measure(stages, project, [best.candidate], snapshot, "select", None)
+    verdict = Verdict("reject", f"{sentence[:1].upper()}{sentence[1:]}.", (), project.spec.gate.alpha)
+    return LeverTrial(pulled.name, pulled.stage, False, verdict, best.candidate, card)
 
 
 def _try(
@@ -130,7 +161,7 @@ def _try(
     given = given_for(project, best, recipe, stage, snapshot, texts)
     with purpose(name):
         candidate = build(stages, project.store, recipe, snapshot, given)
-    timing = quick(project.spec.benchmark) if "cost" in claims else None
+    timing = screening(project.spec, claims)
     challenger, defender = measure(stages, project, [candidate, best.candidate], snapshot, "select", timing)
     spec = project.spec.gate
     mine, its = (with_scores(card, snapshot.out_of_scope) for card in (challenger, defender))

@@ -16,6 +16,7 @@ from flows.reports import describe_version
 from tasks import stages
 from tasks.build import build
 from tasks.compress.methods import Onnx
+from tasks.compress.searching.report import passes_in_words
 from tasks.data.checking.validate import ValidationReport
 from tasks.live_runs import live_run
 from tasks.records import Candidate, LeverTrial, Scorecard, Snapshot, Verdict, to_json
@@ -64,8 +65,11 @@ class Diary:
         for trial in trials:
             run_id = self._nested(f"{trial.lever} on select", trial.card, trial.verdict)
             params = {"lever": trial.lever, "stage": trial.stage, "kept": trial.kept}
-            texts = {"ratchet/search.json": to_json(trial.search)} if trial.search else {}
-            self.project.registry.log_run(run_id, params=params | _found(trial), texts=texts)
+            reports = {"search": trial.search, "compression": trial.compression}
+            texts = {f"ratchet/{name}.json": to_json(report) for name, report in reports.items() if report}
+            self.project.registry.log_run(
+                run_id, params=params | _found(trial), metrics=_chosen_figures(trial), texts=texts
+            )
             self.project.registry.finish_run(run_id)
 
     def log_candidate(self, contender: Contender, card: Scorecard, verdict: Verdict) -> None:
@@ -118,10 +122,24 @@ class Diary:
 
 
 def _found(trial: LeverTrial) -> dict[str, str]:
-    """Return the values of a search's best trial as parameters; none where nothing was better."""
+    """Return what a search found as parameters: its best trial's values, or passes; none where nothing was better."""
     search = trial.search
     best = next((each for each in search.trials if each.number == search.best), None) if search else None
+    if trial.compression and trial.compression.passes:
+        return {"compression.passes": passes_in_words(trial.compression.passes)}
     return {f"search.{name}": value for name, value in best.values.items()} if best else {}
+
+
+def _chosen_figures(trial: LeverTrial) -> dict[str, float]:
+    """Return the figures of what a search over passes chose as metrics; none where it chose nothing."""
+    report = trial.compression
+    chosen = next((point for point in report.points if point.number == report.chosen), None) if report else None
+    if chosen is None:
+        return {}
+    named = {"speedup": chosen.speedup, "score": chosen.score, "loss": chosen.loss, "chance": chosen.chance,
+             "latency_p99_ms": chosen.latency_p99_ms, "size_bytes": chosen.size_bytes,
+             "memory_bytes": chosen.memory_bytes}  # fmt: skip
+    return {f"compression.{name}": float(value) for name, value in named.items() if value is not None}
 
 
 def _without_torch(project: Project, contender: Contender, snapshot: Snapshot) -> Candidate:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from flows import figures
 from flows.chronicle import Model, comparable_models, reigns
+from flows.compression import draw_compression
 from flows.effects import Effect, effects_of
 from flows.figures import Bubble, Mark
 from flows.outcome import Outcome
@@ -36,6 +37,11 @@ def draw(outcome: Outcome, history: Sequence[Outcome]) -> dict[str, str]:
         "effects-quality": draw_quality_effects(effects),
         "effects-time": draw_time_effects(effects),
         **{f"search-{trial.lever}": draw_search(trial.search) for trial in outcome.trials if trial.search},
+        **{
+            f"compression-{trial.lever}": draw_compression(trial.compression)
+            for trial in outcome.trials
+            if trial.compression
+        },
         **(draw_profile(outcome.profile) if outcome.profile else {}),
     }
     return {name: figure for name, figure in drawn.items() if figure}

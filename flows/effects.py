@@ -11,6 +11,7 @@ from typing import Any
 
 from flows.outcome import Outcome, next_number, read_outcomes
 from flows.project import Project
+from tasks.compress.searching.report import CompressReport
 from tasks.errors import ReviewError
 from tasks.levers import CLAIMS, Plan, Try, plan_levers
 from tasks.measure.gate.comparisons import COST_GAIN, COST_KEPT, QUALITY_KEPT
@@ -38,6 +39,7 @@ class Effect:
     seconds: float | None  # that the trial took
     claims: tuple[Claim, ...]  # what it was judged for
     search: SearchReport | None = None  # what a search tried before
+    compression: CompressReport | None = None  # what a search over passes tried before
 
 
 def effects_of(outcomes: Sequence[Outcome]) -> list[Effect]:
@@ -52,7 +54,7 @@ def _effect(outcome: Outcome, trial: LeverTrial) -> Effect:
         _interval(tests.get(QUALITY_KEPT)), _interval(tests.get(COST_GAIN) or tests.get(COST_KEPT)),
         trial.size_ratio, trial.verdict.decision, trial.verdict.reason, trial.seconds,
         trial.claims or CLAIMS[trial.stage],
-        trial.search,
+        trial.search, trial.compression,
     )  # fmt: skip
 
 
@@ -89,10 +91,17 @@ def tries_of(effects: Sequence[Effect]) -> list[Try]:
     ]
 
 
+def _found_nothing(effect: Effect) -> bool:
+    """Return whether it was a search that found nothing to judge."""
+    if effect.compression is not None:
+        return effect.compression.chosen is None
+    return effect.search is not None and effect.search.best is None
+
+
 def _gain(effect: Effect) -> float | None:
     """Return the gain in what the trial was judged for; None where it was not measured."""
-    if effect.search is not None and effect.search.best is None:
-        return 0.0  # it found nothing to judge
+    if _found_nothing(effect):
+        return 0.0
     if "cost" in effect.claims:
         return -math.log(effect.time_ratio.value) if effect.time_ratio else None
     return effect.quality.value if effect.quality else None
@@ -100,6 +109,6 @@ def _gain(effect: Effect) -> float | None:
 
 def _worse(effect: Effect) -> bool:
     """Return whether the trial was rejected or its quality lies below that of the best before, interval and all."""
-    if effect.search is not None and effect.search.best is None:
-        return False  # it found nothing, which is no loss
+    if _found_nothing(effect):
+        return False  # which is no loss
     return effect.decision == "reject" or (effect.quality is not None and effect.quality.high < 0)

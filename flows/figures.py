@@ -67,6 +67,8 @@ class Bubble:
     shown: str
     kind: str = "past"
     on_front: bool = False
+    filled: bool = True
+    named: bool = True  # beside it; else only in its title
 
 
 def intervals(title: str, marks: Sequence[Mark], axis: str, line: float | None = None, log: bool = False) -> str:
@@ -140,8 +142,9 @@ def pareto(title: str, bubbles: Sequence[Bubble], across: str, up: str) -> str:
     for bubble in sorted(known, key=lambda bubble: -bubble.area):
         radius = max(3.0, 15 * math.sqrt(bubble.area / largest))
         places.append((x.place(bubble.x), y.place(bubble.y), radius, bubble))
+        kind = bubble.kind + ("" if bubble.filled else " hollow")
         parts.append(
-            f'<circle class="bubble {bubble.kind}" cx="{places[-1][0]:.1f}" cy="{places[-1][1]:.1f}" r="{radius:.1f}">'
+            f'<circle class="bubble {kind}" cx="{places[-1][0]:.1f}" cy="{places[-1][1]:.1f}" r="{radius:.1f}">'
             f"<title>{escape(f'{bubble.name}: {bubble.shown}')}</title></circle>"
         )
     return _svg(title, bottom + 36, [*parts, *_labels(places, bottom)])
@@ -259,10 +262,10 @@ def _labels(places: Sequence[tuple[float, float, float, Bubble]], bottom: float)
     for x, y, radius, bubble in sorted(places, key=lambda place: place[1]):
         wide, middle = 6.8 * len(bubble.name), y
         left = x + radius + 3 if x + radius + 3 + wide < WIDTH - EDGE else x - radius - 3 - wide
-        while any(abs(middle - other) < half + 4 and left < end and start < left + wide
+        while bubble.named and any(abs(middle - other) < half + 4 and left < end and start < left + wide
                   for start, end, other, half in taken):  # fmt: skip
             middle += 2
-        if middle > bottom - 4:
+        if middle > bottom - 4 or not bubble.named:
             continue
         taken.append((left, left + wide, middle, 8))
         parts.append(_text(left, middle + 4, bubble.name, "tick" if bubble.kind == "past" else "name"))

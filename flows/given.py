@@ -4,11 +4,13 @@ A lever changes nothing but its own stage: what other stages were given stays as
 """
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from flows.outcome import Contender
 from flows.project import Project
 from tasks import stages
 from tasks.build import fitted
+from tasks.compress.sequence import LEARNING, learns
 from tasks.data.augmentation.keep_label import used_teacher
 from tasks.given import Given
 from tasks.records import Candidate, Snapshot, Table
@@ -16,6 +18,7 @@ from tasks.specs import Recipe
 from tasks.train.methods import FineTune, learns_from_champion, reads_unlabelled
 
 TRAINING = ("train", "base", "search")  # the stages of levers that change how a model is trained
+COMPRESSING = ("compress", "compress_search")
 
 
 def given_for(
@@ -29,8 +32,15 @@ def given_for(
     return Given(
         used_teacher(recipe.augment, judge),
         _parent(project, best, recipe.train, stage, snapshot),
-        _unlabelled(best, recipe.train, stage, texts),
+        _unlabelled(best, recipe, stage, texts),
     )
+
+
+def given_for_passes(best: Contender, kinds: Collection[str], texts: Table | None) -> Given:
+    """Return what a search over passes of these kinds is given: what the best so far was, and texts to learn from."""
+    if set(LEARNING).isdisjoint(kinds):
+        return best.given
+    return replace(best.given, unlabelled=_texts_of_passes(best, texts))
 
 
 def given_for_trials(
@@ -69,7 +79,18 @@ def _torch_model(project: Project, best: Contender, snapshot: Snapshot) -> Candi
     return fitted(stages, project.store, best.recipe, best.snapshot or snapshot, best.given)
 
 
-def _unlabelled(best: Contender, method: FineTune, stage: str, texts: Table | None) -> Table | None:
-    if not reads_unlabelled(method):
+def _unlabelled(best: Contender, recipe: Recipe, stage: str, texts: Table | None) -> Table | None:
+    """Return the texts without labels for training and for passes that learn; passes alone do not change a training's.
+
+    A recipe of which only the passes change keeps the texts that it was trained with, where it was with any.
+    """
+    if not reads_unlabelled(recipe.train) and not learns(recipe.compress):
         return None
+    if stage in COMPRESSING:
+        return _texts_of_passes(best, texts)
     return texts if stage in (*TRAINING, "data") else best.given.unlabelled
+
+
+def _texts_of_passes(best: Contender, texts: Table | None) -> Table | None:
+    """Return the texts that passes learn from: those that training read, where it did, so that it stays as it is."""
+    return best.given.unlabelled if reads_unlabelled(best.recipe.train) else best.given.unlabelled or texts

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 
 from flows.project import Project
-from tasks.measure.gate.evidence import Measured, find_rows_flaw
+from flows.spec import Spec
+from tasks.measure.gate.evidence import Claim, Measured, find_rows_flaw
+from tasks.measure.gate.limits import limits_set, samples_needed
 from tasks.measure.quality.metrics import compare_metrics
-from tasks.measurements import Measuring
+from tasks.measurements import Measuring, quick
 from tasks.records import Candidate, Interval, Scorecard, Snapshot
 from tasks.specs import BenchmarkSpec
 
@@ -26,6 +28,14 @@ def measure(
         Scorecard(candidate.digest, quality, speeds.get(candidate.digest))
         for candidate, quality in zip(candidates, qualities, strict=True)
     ]
+
+
+def screening(spec: Spec, claims: Sequence[Claim]) -> BenchmarkSpec | None:
+    """Return how a lever's model is timed on `select`; None where neither its claim nor a limit asks for a clock."""
+    limits = spec.gate.limits
+    if "cost" not in claims and not limits_set(limits):
+        return None
+    return quick(spec.benchmark, samples_needed(limits))
 
 
 def paired(candidate: Measured, champion: Measured) -> dict[str, Interval]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.spec import Spec
+from tasks.compress.methods import DistilInto
 from tasks.data.named_models import model_fields
 from tasks.search.space import Search
 from tasks.specs import Lever, Recipe
@@ -29,6 +30,7 @@ def _placed(part: Recipe | Lever, place: Place) -> dict[str, Any]:
     """Return the parts of a recipe or lever that may name models, with the names placed."""
     moved: dict[str, Any] = {name: _methods(getattr(part, name), place) for name in ("clean", "augment")}
     moved |= {"base": _base(part.base, place), "train": _train(part.train, place)}
+    moved["compress"] = _passes(part.compress, place)
     if isinstance(part, Lever):
         moved["search"] = _search(part.search, place)
     return moved
@@ -60,6 +62,15 @@ def _train(method: FineTune | None, place: Place) -> FineTune | None:
     if method is None or method.distil is None:
         return method
     return replace(method, distil=replace(method.distil, student=_base(method.distil.student, place)))
+
+
+def _passes(passes: tuple[Any, ...] | None, place: Place) -> tuple[Any, ...] | None:
+    """Return the passes, in which a distillation may name the base of its student."""
+    if passes is None:
+        return None
+    return tuple(
+        replace(each, student=_base(each.student, place)) if isinstance(each, DistilInto) else each for each in passes
+    )
 
 
 def _search(search: Search | None, place: Place) -> Search | None:

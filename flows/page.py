@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.chronicle import comparable_models, reigns
+from flows.compression import HEADERS, point_rows
 from flows.costs import grid_rows, open_loop_rows, speed_rows
 from flows.drawings import draw
 from flows.effects import Effect, effects_of, tries_of
@@ -119,6 +120,12 @@ def _what_went_before(outcome: Outcome, history: Sequence[Outcome], rested: Mapp
         "levers": lever_rows(effects_of(history), rested),
         "gains": [_bounds(effect.quality, 100, "{:+.1f}") for effect in effects_of([outcome])],  # one for each trial
         "rested": rested,
+        "compressions": [
+            (trial.lever, trial.compression, point_rows(trial.compression))
+            for trial in outcome.trials
+            if trial.compression
+        ],
+        "point_headers": HEADERS,
         "searches": [(trial.lever, trial.search, trial_rows(trial.search)) for trial in outcome.trials if trial.search],
     }
 

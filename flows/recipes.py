@@ -8,7 +8,7 @@ from flows.outcome import Outcome
 from flows.project import Project
 from flows.promotion import JUDGED_AGAINST
 from tasks.errors import RatchetError
-from tasks.levers import pull, pull_found
+from tasks.levers import pull, pull_found, pull_passes
 from tasks.registry import flat_params
 from tasks.specs import Recipe
 
@@ -32,9 +32,12 @@ def recipe_changes(project: Project, outcome: Outcome) -> list[tuple[str, str, s
     after = before
     levers = {lever.name: lever for lever in project.spec.levers}
     found = {trial.lever: trial.search for trial in outcome.trials if trial.search}
+    compressed = {trial.lever: trial.compression for trial in outcome.trials if trial.compression}
     for name in outcome.changed:  # in the order they were kept; `new-data` leaves the recipe as it is
         if name in found:
             after = pull_found(found[name], after)
+        elif name in compressed:
+            after = pull_passes(compressed[name], after)
         elif name in levers:
             after = pull(levers[name], after)
     return difference(before, after)

@@ -13,6 +13,7 @@ from flows.outcome import Outcome
 from tasks.data.cleaning.scrub import scrub_text
 from tasks.data.rows import values
 from tasks.measure.gate.comparisons import ALARM, RATIOS
+from tasks.measure.gate.limits import LIMIT
 from tasks.measure.quality.scores import read_scores
 from tasks.records import Interval, Scorecard, Test, Verdict
 from tasks.registry import BASELINE, CHAMPION
@@ -234,7 +235,8 @@ def test_rows(tests: Sequence[Test]) -> list[list[str]]:
     for test in tests:
         if test in quiet:
             continue
-        scale, form = (1.0, "{:.3f}") if test.name in RATIOS else (100.0, "{:+.2f}")
+        limited = test.name.endswith(LIMIT)
+        scale, form = (1.0, "{:.4g}" if limited else "{:.3f}") if limited or test.name in RATIOS else (100.0, "{:+.2f}")
         estimate, low, high, bound = (
             form.format(scale * value) for value in (test.estimate, test.low, test.high, test.bound)
         )

@@ -140,6 +140,8 @@ def show_effects(effects: list[dict[str, Any]]) -> None:
         console.print(f"{effect['iteration']}: {changes}{effect['reason']}", highlight=False)
         if effect["search"]:
             _show_search(effect["search"], effect["iteration"])
+        if effect["compression"]:
+            _show_compression(effect["compression"], effect["iteration"])
 
 
 def _show_search(content: dict[str, Any], iteration: int) -> None:
@@ -150,6 +152,15 @@ def _show_search(content: dict[str, Any], iteration: int) -> None:
     search = from_json(SearchReport, json.dumps(content))
     headers = ["trial", "values", "from", "score", "", "epochs", "took"]
     _table(f"{iteration}: {search.sentence}", headers, trial_rows(search))
+
+
+def _show_compression(content: dict[str, Any], iteration: int) -> None:
+    from flows.compression import HEADERS, point_rows
+    from tasks.compress.searching.report import CompressReport
+    from tasks.records import from_json
+
+    report = from_json(CompressReport, json.dumps(content))
+    _table(f"{iteration}: {report.sentence}", list(HEADERS), point_rows(report))
 
 
 def _bounds(effect: dict[str, float] | None, scale: float, form: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
 from feedback.harvest import HarvestSpec
@@ -15,6 +15,7 @@ from flows.mistakes import describe_mistake
 from monitoring.drift import MonitorSpec
 from tasks.errors import SpecError
 from tasks.levers import stage_of
+from tasks.measure.gate.limits import samples_needed
 from tasks.specs import BenchmarkSpec, BudgetSpec, DataSpec, GateSpec, Lever, QualitySpec, Recipe, RegistrySpec
 
 if TYPE_CHECKING:
@@ -67,6 +68,16 @@ class Spec:
     registry: RegistrySpec = field(default_factory=RegistrySpec)
     feedback: FeedbackSpec = field(default_factory=FeedbackSpec)
     monitor: MonitorSpec = field(default_factory=MonitorSpec)
+
+    @field_validator("gate")
+    @classmethod
+    def _check_samples(cls, gate: GateSpec, info: ValidationInfo) -> GateSpec:
+        """Refuse a limit on a percentile that the benchmark's samples could never tell."""
+        benchmark, needed = info.data.get("benchmark"), samples_needed(gate.limits)
+        if benchmark is not None and benchmark.samples < needed:
+            raise ValueError(f"its limit on a latency's percentile needs {needed} batch-1 predictions, and "
+                             f"benchmark.samples is {benchmark.samples}; raise that to {needed}")  # fmt: skip
+        return gate
 
 
 def read_spec(path: Path) -> Spec:

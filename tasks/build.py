@@ -7,12 +7,15 @@ Knows neither Prefect nor MLflow, and measures nothing: that is in `tasks.measur
 import logging
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from tasks.compress.material import Material
 from tasks.compress.methods import CompressPass
 from tasks.compress.pipeline import compress_pass
+from tasks.compress.sequence import TRAINING, learns
 from tasks.data.assemble import assemble
 from tasks.data.augmentation.augment import augment
 from tasks.data.augmentation.keep_label import open_teacher, used_teacher
@@ -200,7 +203,12 @@ def compress(store: Store, candidate: Candidate, method: CompressPass, origin: O
     work = store.folder("checkpoints", key)
 
     def make(folder: Path) -> Candidate:
-        made = compress_pass(method, candidate, folder / "model", _material(store, origin, work))
+        try:
+            with training() if method.kind in TRAINING else nullcontext():
+                made = compress_pass(method, candidate, folder / "model", _material(store, origin, work))
+        except Stopped:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
         shutil.rmtree(work, ignore_errors=True)
         return made
 
@@ -236,8 +244,14 @@ def build(stages: Stages, store: Store, recipe: Recipe, snapshot: Snapshot, give
     if not recipe.compress:
         return candidate
     origin = Origin(candidate, training_rows(stages, store, recipe, snapshot, given), snapshot, given.unlabelled)
-    for method in recipe.compress:
-        candidate = stages.compress(store, candidate, method, origin)
+    return compressed(stages, store, recipe.compress, origin)
+
+
+def compressed(stages: Stages, store: Store, passes: Sequence[CompressPass], origin: Origin) -> Candidate:
+    """Return the origin after the passes; only those that learn from answers are given the texts without labels."""
+    candidate, wordless = origin.model, replace(origin, unlabelled=None)
+    for method in passes:
+        candidate = stages.compress(store, candidate, method, origin if learns([method]) else wordless)
     return candidate
 
 

@@ -9,8 +9,11 @@ Where an iteration's minutes are limited, `tasks.search.spending` says which lev
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from tasks.compress.searching.report import CompressReport
+from tasks.compress.searching.spec import CompressSearch
 from tasks.measure.gate.evidence import Claim
 from tasks.search.report import SearchReport
+from tasks.search.space import Search
 from tasks.search.spending import Cost, spend
 from tasks.specs import Lever, Recipe
 
@@ -88,6 +91,11 @@ def pull_found(found: SearchReport, recipe: Recipe) -> Recipe:
     return replace(recipe, base=found.base, train=found.train)
 
 
+def pull_passes(found: CompressReport, recipe: Recipe) -> Recipe:
+    """Return the recipe with the passes that a search chose; as it is where none was chosen."""
+    return recipe if found.passes is None else replace(recipe, compress=found.passes)
+
+
 def plan_levers(levers: Sequence[Lever], tries: Sequence[Try], iteration: int, minutes: float | None = None) -> Plan:
     """Return which levers an iteration tries, in order, and which rest; equal histories give equal plans.
 
@@ -102,15 +110,21 @@ def plan_levers(levers: Sequence[Lever], tries: Sequence[Try], iteration: int, m
     costs = [_cost_of(lever, _of(tries, lever)) for lever in in_order(awake, tries)]
     spent = spend(costs, minutes)
     paid = [lever for lever in awake if lever.name in spent.minutes]
-    caps = {lever.name: spent.minutes[lever.name] for lever in paid if lever.search}
+    caps = {lever.name: spent.minutes[lever.name] for lever in paid if _searches(lever)}
     return Plan(tuple(in_order(paid, tries)), rested | spent.left_out, caps, tuple(spent.left_out))
 
 
 def _cost_of(lever: Lever, past: Sequence[Try]) -> Cost:
     """Return what a lever took and gained; a search takes the minutes of its own, and fewer where need be."""
     took = max((each.seconds / 60 for each in past if each.seconds is not None), default=None)
-    own = lever.search.minutes if lever.search else None
-    return Cost(lever.name, claims_of(lever), tuple(each.gain for each in past), own or took, bool(lever.search))
+    found = _searches(lever)
+    own = found.minutes if found else None
+    return Cost(lever.name, claims_of(lever), tuple(each.gain for each in past), own or took, found is not None)
+
+
+def _searches(lever: Lever) -> Search | CompressSearch | None:
+    """Return what the lever searches by, where it is a search."""
+    return lever.search or lever.compress_search
 
 
 def in_order(levers: Sequence[Lever], tries: Sequence[Try] = ()) -> list[Lever]:

@@ -3,6 +3,7 @@
 Knows neither Prefect nor MLflow, and decides nothing.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,8 +14,9 @@ from tasks.data.rows import values
 from tasks.measure.machine import describe_machine
 from tasks.measure.profiling.profile import Profile
 from tasks.measure.profiling.profile import profile as profile_calls
-from tasks.measure.quality.scores import measure_quality, read_split, read_verified
+from tasks.measure.quality.scores import exact_match, measure_quality, read_split, read_verified
 from tasks.measure.quality.slices import all_masks
+from tasks.measure.runtime import load
 from tasks.measure.speed.closed_loop import measure_speed
 from tasks.measure.speed.fresh_process import measure_fresh_process
 from tasks.records import Candidate, FreshProcess, Quality, Snapshot, Speed
@@ -35,6 +37,14 @@ class SliceTable:
 
     uri: str
     digest: str  # SHA-256 of the file
+
+
+@dataclass(frozen=True)
+class Screened:
+    """What a model answers on a part of an evaluation set's rows."""
+
+    scores: tuple[float, ...]  # in [0, 1]
+    outputs: tuple[str, ...]
 
 
 class Measuring(Protocol):
@@ -72,6 +82,24 @@ def score(store: Store, candidate: Candidate, snapshot: Snapshot, split: str, sp
     return store.build("score", cache_key("score", candidate, snapshot, split, spec), Quality, make)
 
 
+def screen(store: Store, candidate: Candidate, snapshot: Snapshot, split: str, rows: int) -> Screened:
+    """Return the candidate's answers on so many rows of a split: the first ones in the order of their ids' digests.
+
+    So a part of the rows is a random one, every model has the same, and a larger part holds the smaller.
+    """
+
+    def make(_: Path) -> Screened:
+        table = read_split(snapshot, split)
+        ids, texts, targets = (values(table, name) for name in ("id", "text", "target"))
+        order = sorted(range(len(texts)), key=lambda row: hashlib.sha256(ids[row].encode()).digest())
+        part = order[:rows]
+        outputs = load(candidate).predict([texts[row] for row in part]).outputs
+        scores = exact_match(outputs, [targets[row] for row in part])
+        return Screened(tuple(map(float, scores)), tuple(outputs))
+
+    return store.build("screen", cache_key("screen", candidate, snapshot, split, rows), Screened, make)
+
+
 def benchmark(
     store: Store, candidates: Sequence[Candidate], snapshot: Snapshot, split: str, spec: BenchmarkSpec
 ) -> SpeedTable:
@@ -104,6 +132,11 @@ def profile(store: Store, candidate: Candidate, snapshot: Snapshot, split: str, 
     return store.build("profile", cache_key("profile", candidate, snapshot, split, machine), Profile, make)
 
 
-def quick(spec: BenchmarkSpec) -> BenchmarkSpec:
-    """Return a shorter benchmark for screening levers: a quarter of the samples, no grid and no open loop."""
-    return replace(spec, samples=max(50, spec.samples // 4), grid_batches=(), arrivals=0)
+def quick(spec: BenchmarkSpec, least: int = 0) -> BenchmarkSpec:
+    """Return a shorter benchmark for screening levers: a quarter of the samples, no grid and no open loop.
+
+    Args:
+        least: samples that it takes at least, where the benchmark itself takes as many.
+    """
+    samples = max(50, spec.samples // 4, min(least, spec.samples))
+    return replace(spec, samples=samples, grid_batches=(), arrivals=0)

@@ -42,6 +42,15 @@ def progress_to(listener: Listener) -> AbstractContextManager[None]:
     return _held(_listener, listener)
 
 
+def reported_as(what: str) -> AbstractContextManager[None]:
+    """Let the listener hear of all progress in the block as of this work: what a pass trains, not that it trains."""
+    listener = _listener.get()
+    if listener is None:
+        return nullcontext()
+    heard = listener
+    return progress_to(lambda _, done, total: heard(what, done, total))
+
+
 def report_metrics(step: int, metrics: Mapping[str, float]) -> None:
     """Tell this context's listener, where there is one, what a training measured at a step."""
     listener = _metrics_listener.get()

@@ -81,5 +81,6 @@ trial = task(name="trial", cache_policy=NO_CACHE)(trials.run_trial)  # its own d
 trial_apart = task(name="trial", cache_policy=NO_CACHE)(trials.run_apart)
 compress = _cached("compress", timeout_seconds=6 * HOUR)(build.compress)
 score = _cached("score", timeout_seconds=6 * HOUR)(measurements.score)
+screen = _cached("screen", timeout_seconds=6 * HOUR)(measurements.screen)
 benchmark = _cached("benchmark", timeout_seconds=6 * HOUR)(measurements.benchmark)
 profile = _cached("profile", timeout_seconds=HOUR)(measurements.profile)

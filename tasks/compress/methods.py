@@ -14,6 +14,7 @@ from tasks.train.bases.base import Base
 Share = Annotated[float, Field(gt=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
 Bits = Literal[4, 8]
+Layers = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 
 
 @dataclass(frozen=True, config={"extra": "forbid"})
@@ -100,12 +101,13 @@ class DistilInto:
     """Train a shallower or another student on the answers of the model before the first pass; PyTorch to PyTorch."""
 
     kind: Literal["distil"] = "distil"
-    student: tuple[Annotated[int, Field(ge=0)], ...] | Base = (0,)  # layers of the source to keep, or a base
+    student: Layers | Base = (0,)  # layers of the source to keep, or a base
     epochs: Annotated[int, Field(ge=1, le=1000)] = 6
     learning_rate: Rate = 5e-4
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 32
     temperature: Annotated[float, Field(gt=0, le=100)] = 2.0
     mix: Annotated[float, Field(ge=0, le=1)] = 0.9  # weight of the answers, against that of the labels
+    augment: Annotated[int, Field(ge=0, le=100)] = 2  # further texts made of each training text, which get answers only
     seed: int = 13
 
 
@@ -122,6 +124,7 @@ class Recover:
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 32
     temperature: Annotated[float, Field(gt=0, le=100)] = 2.0
     mix: Annotated[float, Field(ge=0, le=1)] = 0.9
+    augment: Annotated[int, Field(ge=0, le=100)] = 0  # as in `distil`
     seed: int = 13
 
 
@@ -195,7 +198,7 @@ class Cascade:
     kind: Literal["cascade"] = "cascade"
     agreement: Annotated[float, Field(gt=0.5, lt=1)] = 0.98
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    max_features: Annotated[int, Field(ge=100)] = 200_000
+    max_features: Annotated[int, Field(ge=100)] = 50_000  # of the stage, the most frequent
     seed: int = 13
 
 

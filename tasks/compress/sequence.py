@@ -21,8 +21,10 @@ GIVES = {
     "tensorrt": TENSORRT,
     "cascade": CASCADE,
 }
+TRAINING = ("distil", "recover")  # which run the training room
 QUANTISING = ("int8", "int8_static", "weight_only")
 EXPORTS = ("onnx", "openvino", "tensorrt")
+LEARNING = ("distil", "recover", "cascade")  # from the answers of the model before the first pass
 REPEATABLE = ("recover", "cascade", "shrink", "prune")
 FORGETS = ("trim_vocabulary", "prune", "shrink", "factorise", "window")  # what `distil` into another base would undo
 
@@ -45,6 +47,11 @@ def check_sequence(passes: Sequence[CompressPass]) -> None:
 def form_of(passes: Sequence[CompressPass]) -> str:
     """Return the form of the model after the passes: torch, onnx, openvino, tensorrt or cascade."""
     return GIVES[passes[-1].kind] if passes else TORCH
+
+
+def learns(passes: Sequence[CompressPass]) -> bool:
+    """Return whether a pass learns from answers, and so may read texts without labels."""
+    return any(method.kind in LEARNING for method in passes)
 
 
 def _find_flaw(method: CompressPass, form: str, before: Sequence[CompressPass]) -> str:

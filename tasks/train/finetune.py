@@ -6,6 +6,7 @@ Heavy libraries are imported where they are used, so that the stages can be read
 import logging
 import math
 import threading
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,6 +75,7 @@ def _trained(
     from tasks.train.distil import with_answers
     from tasks.train.engine.tokens import encode
     from tasks.train.engine.trainer import train
+    from tasks.train.engine.zeros import zeros_kept
     from tasks.train.objectives import make_objective
     from tasks.train.parameters import merge, prepare
     from tasks.train.pretraining import pretrain
@@ -91,7 +93,8 @@ def _trained(
     objective = make_objective(method, numbers[0], len(index), tokenizer.model_input_names)
     learner, train_rows, valid_rows = prepare(model, tokenizer, method.tune, rows, valid)
     shell = shell_of(model)
-    notes |= train(learner, tokenizer, objective, method, train_rows, valid_rows, lesson.work, lesson.row_name)
+    with zeros_kept(learner) if lesson.source else nullcontext():
+        notes |= train(learner, tokenizer, objective, method, train_rows, valid_rows, lesson.work, lesson.row_name)
     model = gather(model, shell)
     merge(model)
     return model, {name: value for name, value in notes.items() if math.isfinite(value)}

@@ -20,7 +20,9 @@ class Lesson:
     parent: Candidate | None = None  # the torch model that training starts from instead of the base
     teachers: tuple[Candidate, ...] = ()  # the torch models whose answers it learns from
     unlabelled: tuple[str, ...] = ()  # texts without labels
+    source: Candidate | None = None  # the torch model, as compression left it, that training goes on with
     work: Path | None = None  # where checkpoints outlive the process; None: they do not
+    answers: Path | None = None  # where the teachers' answers are kept for other trainings too; None: in `work`
     tokens: Path | None = None  # where tokenised texts are kept by content; None: they are not
 
     def row_name(self, row: int) -> str:

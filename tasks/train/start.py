@@ -19,6 +19,7 @@ from tasks.train.distil import open_copy
 from tasks.train.lesson import Lesson
 from tasks.train.methods import FineTune
 from tasks.train.model import EncoderClassifier
+from tasks.train.reopen import open_trained
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +30,8 @@ MEND = "set train.start: base, or make the recipe's base and pooling those of th
 def open_start(base: Base, method: FineTune, lesson: Lesson) -> tuple[EncoderClassifier, PreTrainedTokenizerBase]:
     """Return the model that training starts from, and its tokenizer.
 
-    The student of a distillation, where the method names one: layers of the first teacher, or a base; else the recipe's
-    base, or the champion.
+    The student of a distillation, where the method names one: layers of the lesson's source or else of the first
+    teacher, or a base; else the lesson's source as it is, the recipe's base, or the champion.
 
     Raises:
         ModelError: the base does not load, the champion is not a model of that base's form, or the teacher lacks a
@@ -39,8 +40,10 @@ def open_start(base: Base, method: FineTune, lesson: Lesson) -> tuple[EncoderCla
     student = method.distil.student if method.distil else ()
     if not isinstance(student, tuple):
         return load_base(student, len(lesson.labels), method.pooling, method.dropout)
+    if lesson.source is not None and not student:
+        return open_trained(lesson.source, lesson.labels, method.dropout)
     if student:
-        return open_copy(lesson.teachers[0], student, lesson.labels, method.dropout)
+        return open_copy(lesson.source or lesson.teachers[0], student, lesson.labels, method.dropout)
     model, tokenizer = load_base(base, len(lesson.labels), method.pooling, method.dropout)
     if method.start == "base":
         return model, tokenizer

@@ -13,7 +13,7 @@ from tasks.data.augmentation.keep_label import KeepLabel
 from tasks.given import Given
 from tasks.levers import CLAIMS
 from tasks.records import Candidate, Table, Verdict
-from tasks.specs import BudgetSpec, Lever, Recipe
+from tasks.specs import BudgetSpec, GateSpec, Lever, Recipe
 from tasks.train.methods import Adapt, Distil, FineTune
 from tests.unit.test_effects import SNAPSHOT, outcome, trial
 
@@ -52,7 +52,7 @@ def test_the_best_so_far_judges_what_is_generated_until_the_augmentation_or_the_
     monkeypatch.setattr(climb, "decide", lambda *_: Verdict("promote", "for a test"))
     monkeypatch.setattr(climb, "keep", lambda *_: kept)
     monkeypatch.setattr(climb, "LeverTrial", lambda *_: None)
-    project = SimpleNamespace(store=None, spec=SimpleNamespace(gate=None, benchmark=None))
+    project = SimpleNamespace(store=None, spec=SimpleNamespace(gate=GateSpec(), benchmark=None))
     champion = Candidate("champion", "c" * 64, "onnx", 1)
     old = Candidate("old", "d" * 64, "onnx", 1)
     best = climb.Contender(Recipe(augment=(Typos(),)), champion, given=Given(old))

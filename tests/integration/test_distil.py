@@ -9,7 +9,7 @@ import torch
 
 from serving.classes import softmax
 from tasks.artifacts import open_artifact
-from tasks.errors import ModelError
+from tasks.errors import ArtifactError, ModelError
 from tasks.train.distil import teacher_logits, with_answers
 from tasks.train.finetune import finetune
 from tasks.train.methods import Distil, FineTune
@@ -125,7 +125,6 @@ def test_unlabelled_texts_are_learnt_from_where_the_method_wants_them(base, teac
     assert all(row["labels"] >= 0 for row in rows[:30])
     expected = teacher_logits(teachers[:1], [taught.train[0][0], TEXTS[-1]], LABELS, 2.0)
     np.testing.assert_allclose([rows[0]["teacher_logits"], rows[-1]["teacher_logits"]], expected, atol=1e-5)
-    (tmp_path / "work" / "answers.safetensors").unlink()
     assert len(with_answers(replace(FIT, distil=Distil(unlabelled=False)), taught, tokenizer)) == 30
     made = finetune(base, replace(FIT, epochs=1, distil=Distil()), replace(taught, work=None), tmp_path / "model")
     assert made.notes["train_loss"] > 0
@@ -136,4 +135,7 @@ def test_answers_are_asked_for_once(base, teachers, tmp_path):
     _, tokenizer = open_start(base, FIT, taught)
     method = replace(FIT, distil=Distil())
     first = [*with_answers(method, taught, tokenizer)]
-    assert [*with_answers(method, replace(taught, teachers=()), tokenizer)] == first  # nobody is left to ask
+    gone = replace(teachers[0], uri=str(tmp_path / "gone"))
+    assert [*with_answers(method, replace(taught, teachers=(gone,)), tokenizer)] == first  # nobody is left to ask
+    with pytest.raises(ArtifactError):
+        with_answers(method, replace(taught, teachers=(gone,), work=tmp_path / "other"), tokenizer)

@@ -8,9 +8,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.compress.methods import Int8Dynamic, Onnx
+from tasks.compress.searching.report import CompressReport, Point
+from tasks.compress.searching.spec import CompressSearch
 from tasks.data.augmentation.augment import Typos
 from tasks.data.cleaning.clean import DropEmpty
-from tasks.levers import CLAIMS, STAGES, Plan, Try, claims_of, gain_per_minute, in_order, plan_levers, pull, stage_of
+from tasks.levers import (
+    CLAIMS,
+    STAGES,
+    Plan,
+    Try,
+    claims_of,
+    gain_per_minute,
+    in_order,
+    plan_levers,
+    pull,
+    pull_passes,
+    stage_of,
+)
 from tasks.search.space import Search
 from tasks.specs import Lever, Recipe
 from tasks.train.methods import Distil, FineTune
@@ -22,11 +36,12 @@ LEVERS = {
     "train": Lever("t", train=FineTune(epochs=9)),
     "search": Lever("s", search=Search(trials=4)),
     "compress": Lever("q", compress=(Onnx(), Int8Dynamic())),
+    "compress_search": Lever("p", compress_search=CompressSearch()),
 }
 RECIPE = Recipe(clean=(), train=FineTune(epochs=2))
 
 
-PARTS = [stage for stage in STAGES if stage != "search"]  # of a recipe; what a search finds is pulled instead of it
+PARTS = [stage for stage in STAGES if "search" not in stage]  # of a recipe; what a search finds is pulled instead of it
 
 
 @pytest.mark.parametrize("stage", PARTS)
@@ -44,6 +59,20 @@ def test_pulled_twice_a_lever_changes_nothing(stage):
     assert pull(LEVERS[stage], once) == once
 
 
+def test_the_passes_that_a_search_chose_are_pulled_and_nothing_where_it_chose_none():
+    points = (Point(0, (), 0, "measured"), Point(1, (Onnx(),), 0, "measured"))
+    report = CompressReport(points, (1,), 1, None, 1.0, "search: found")
+    assert pull_passes(report, RECIPE) == replace(RECIPE, compress=(Onnx(),))
+    assert pull_passes(replace(report, chosen=None), RECIPE) == RECIPE
+
+
+def test_a_search_over_passes_takes_its_own_minutes_or_what_an_iteration_leaves():
+    compact = Lever("compact", compress_search=CompressSearch(minutes=15))
+    assert plan_levers([compact], (), 1, 60).minutes == {"compact": 15}
+    assert plan_levers([compact], (), 1, 6).minutes == {"compact": 6}
+    assert names(plan_levers([compact], (), 1, 1)) == []  # too little to begin with
+
+
 def test_an_empty_list_is_a_change_too():
     lever = Lever("plain", compress=())
     assert pull(lever, Recipe(compress=(Onnx(),))).compress == ()
@@ -54,7 +83,8 @@ def test_an_empty_list_is_a_change_too():
     [
         (
             Lever("idle"),
-            "lever 'idle' must set exactly one of clean, augment, base, train, search, compress; it sets none of them",
+            "lever 'idle' must set exactly one of clean, augment, base, train, search, compress, compress_search; it "
+            "sets none of them",
         ),
         (Lever("both", train=FineTune(), compress=()), "it sets train and compress"),
     ],
@@ -65,7 +95,9 @@ def test_a_lever_of_no_or_two_stages_is_refused(lever, named):
 
 
 def test_levers_are_tried_in_the_order_of_the_stages():
-    shuffled = [LEVERS[stage] for stage in ("compress", "search", "train", "clean", "base", "augment")]
+    shuffled = [
+        LEVERS[stage] for stage in ("compress_search", "compress", "search", "train", "clean", "base", "augment")
+    ]
     assert [stage_of(lever) for lever in in_order(shuffled)] == list(STAGES)
 
 

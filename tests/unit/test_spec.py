@@ -188,11 +188,11 @@ def test_a_mistake_names_field_and_mend(refusal, content, message):
     ("content", "message"),
     [
         (lever(),
-         "levers[1]: lever 'second' must set exactly one of clean, augment, base, train, search, compress; it"
-         " sets none of them"),
+         "levers[1]: lever 'second' must set exactly one of clean, augment, base, train, search, compress, "
+         "compress_search; it sets none of them"),
         (lever(train={}, compress=[]),
-         "levers[1]: lever 'second' must set exactly one of clean, augment, base, train, search, compress; it"
-         " sets train and compress"),
+         "levers[1]: lever 'second' must set exactly one of clean, augment, base, train, search, compress, "
+         "compress_search; it sets train and compress"),
         (changed("levers", [{"name": "a", "train": {}}, {"name": "a", "compress": []}]),
          "levers: the name 'a' stands twice; give each lever a name of its own"),
     ],
@@ -220,6 +220,54 @@ def test_passes_that_no_model_can_go_through_are_refused(refusal, place, passes,
 @pytest.mark.parametrize("passes", [[], ["onnx"], ["onnx", "int8"], ["onnx", {"kind": "int8", "reduce_range": True}]])
 def test_passes_in_order_are_taken(read, passes):
     assert len(read(lever(compress=passes)).levers[1].compress) == len(passes)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"minutes": 0}, "minutes: expected greater than 0 (found 0)"),
+        ({"minutes": float("inf")}, "minutes: expected a finite number (found inf)"),
+        ({"passes": ["cascade"], "runtimes": []}, "runtimes: no runtime is named, so that nothing could be served"),
+        ({"passes": ["quantise"]}, "passes[0]: expected"),
+        ({"passes": ["onnx"]}, "passes[0]: expected"),
+        ({"passes": "int8"}, "passes: expected a list such as [a, b], found 'int8'"),
+        ({"runtimes": ["torch"]}, "runtimes[0]: expected 'onnx', 'openvino' or 'tensorrt' (found 'torch')"),
+        ({"passes": ["recover"]}, "passes: 'recover' trains what another pass left, and none of prune, shrink, "
+                                  "factorise, window, distil is among them; add one, or take it out"),
+        ({"passes": ["cascade", "cascade"]}, "passes: 'cascade' stands twice; keep one of them"),
+        ({"trials": 3}, "trials: unknown key"),
+    ],
+)  # fmt: skip
+def test_a_search_over_passes_names_field_and_mend(refusal, given, message):
+    assert refusal(lever(compress_search=given)).startswith(f"levers[1].compress_search.{message}")
+
+
+def test_a_search_over_passes_needs_nothing_said(read):
+    assert read(lever(compress_search={})).levers[1].compress_search.minutes == 15
+
+
+@pytest.mark.parametrize(("limit", "needed"), [("latency_p99_ms", 1000), ("latency_p95_ms", 200)])
+def test_a_limit_that_the_samples_could_never_tell_is_refused(refusal, read, limit, needed):
+    content = yaml.safe_load(changed("gate.limits", {limit: 2}))
+    content["benchmark"] = {"samples": needed - 1}
+    assert refusal(yaml.safe_dump(content)) == (
+        f"gate: its limit on a latency's percentile needs {needed} batch-1 predictions, and "
+        f"benchmark.samples is {needed - 1}; raise that to {needed}"
+    )
+    content["benchmark"] = {"samples": needed}
+    assert getattr(read(yaml.safe_dump(content)).gate.limits, limit) == 2
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"memory_mb": 0}, "memory_mb: expected greater than 0 (found 0)"),
+        ({"size": 5}, "size: unknown key; did you mean 'size_mb'?"),
+        ({"cold_start_s": "soon"}, "cold_start_s: expected a valid number"),
+    ],
+)
+def test_a_limit_names_field_and_mend(refusal, limits, message):
+    assert refusal(changed("gate.limits", limits)).startswith(f"gate.limits.{message}")
 
 
 NOTHING_LEFT = "and leave nothing for train; lower them until they sum to less than 1"

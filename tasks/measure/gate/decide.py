@@ -22,6 +22,7 @@ from tasks.measure.gate.comparisons import (
     slice_tests,
 )
 from tasks.measure.gate.evidence import Claim, Measured, find_flaw, find_noise
+from tasks.measure.gate.limits import LIMIT, find_limit_flaw, limit_tests
 from tasks.records import Test, Verdict
 from tasks.specs import GateSpec
 
@@ -43,6 +44,7 @@ def decide(
     required += slice_tests(candidate, champion, spec)
     required += guard_tests(candidate, champion, spec)
     required += cost_guards(candidate, champion, claims, spec)
+    required += limit_tests(candidate.card.speed, spec.limits)
     claimed = claim_tests(candidate, champion, claims, spec)
     return _verdict(required, claimed, spec, candidate.card.quality.split)
 
@@ -52,6 +54,7 @@ def refuse(
 ) -> Verdict | None:
     """Return the verdict where nothing can be judged, None where something can; it tells nothing about the rows."""
     flaw = find_flaw(candidate, champion, baseline, claims, spec)
+    flaw = flaw or find_limit_flaw(candidate.card.speed, spec.limits)
     if flaw:
         return Verdict("reject", f"Not judged, so not promoted: {flaw}.", (), spec.alpha)
     noise = find_noise(candidate.card, champion.card, spec)
@@ -108,14 +111,16 @@ def _sentence(tests: Sequence[Test]) -> str:
 
 
 def _objection(failed: Sequence[Test]) -> str:
-    """Return what speaks against the candidate: claims that do not hold, and alarms."""
-    alarms = [test for test in failed if test.name.endswith(ALARM)]
+    """Return what speaks against the candidate: claims that do not hold, alarms, and limits that it is over."""
+    alarms = [test for test in failed if test.name.endswith((ALARM, LIMIT))]
     claims = [test for test in failed if test not in alarms]
     said = [f"it does not hold that {_sentence(claims)}"] if claims else []
     return " and ".join([*said, *([_sentence(alarms)] if alarms else [])])
 
 
 def _phrase(test: Test) -> str:
+    if test.name.endswith(LIMIT):
+        return test.detail
     if test.name in RATIOS:
         interval = f"ratio {test.estimate:.2f}, {test.low:.2f} to {test.high:.2f}"
         return f"{test.name} ({interval}; must stay below {test.bound:.2f})"

@@ -18,11 +18,16 @@ class Clock:
     sleep: Callable[[float], None] = time.sleep
 
 
+def samples_for(percent: int) -> int:
+    """Return how many samples a percentile needs: ten must lie beyond it."""
+    return -(-100 * BEYOND // (100 - percent))
+
+
 def percentile_ms(seconds: np.ndarray, percent: int) -> float | None:
     """Return a percentile of latencies [calls] in milliseconds; None where fewer than ten samples lie beyond it.
 
     So the median needs 20 samples, p95 200 and p99 1000.
     """
-    if len(seconds) * (100 - percent) < 100 * BEYOND:
+    if len(seconds) < samples_for(percent):
         return None
     return 1000 * float(np.percentile(seconds, percent))

@@ -1,0 +1,170 @@
+"""The cascade pass: a linear stage of n-grams in front of a served model answers what it is sure of.
+
+The stage learns what the origin says of the training rows and of half of the unlabelled texts. What counts as sure is
+chosen on `valid` and on the other unlabelled texts, by the stage as it will be served, so that what writing it rounds
+counts too. Training rows are no evidence, not even with stages that are cross-fitted on them: the origin has learned
+their labels (on banking77 it is right on 99.1 % of them and on 93.0 % of fresh texts), so its answers to them are not
+those that a stage must match in production, and no bound carries over. Origins that are cross-fitted too would be other
+models than the one to agree with, at a training each.
+
+The bound is on the stage's own answers against the origin's. The model behind it answers the rest as it did before.
+"""
+
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from serving.artifact import REST
+from serving.classes import softmax
+from serving.runtimes.cascade import FIRST
+from serving.runtimes.ngrams import NgramStage
+from tasks.artifacts import OF_THE_MODEL, open_artifact, seal
+from tasks.compress.cascading.kept import keep_stage
+from tasks.compress.material import Material
+from tasks.compress.methods import Cascade
+from tasks.data.drawing import unit_interval
+from tasks.errors import ModelError
+from tasks.records import Candidate
+
+if TYPE_CHECKING:
+    from tasks.compress.cascading.threshold import Threshold
+
+log = logging.getLogger(__name__)
+
+AGREEMENT = 0.9  # what stands for any in what a stage is made of: it does not depend on it
+MOST_ROWS = 5000  # unlabelled texts that are kept from learning for the threshold
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Which texts the stage learns from, and which choose its threshold; none is in both."""
+
+    train: list[str]
+    further: list[str]  # unlabelled ones that it learns from too
+    held: list[str]  # rows of `valid`, then unlabelled ones
+
+
+def put_in_front(method: Cascade, source: Candidate, folder: Path, material: Material) -> Candidate:
+    """Return the source behind a first stage, as a cascade's artifact in `folder`.
+
+    Its notes are the threshold, the share of the held-out texts that the stage answers (`coverage`) and of those it
+    answers otherwise than the origin (`differing`) with the bound on it, how many rows chose it, the stage's features,
+    and its accuracy on `valid`, alone.
+
+    Raises:
+        ModelError: the source is not served or no classifier, the origin has other labels, the rows are too few for
+            any threshold to hold, or the stage's surest answers differ from the origin's.
+    """
+    origin, manifest = open_artifact(source)
+    _check(manifest, material)
+    texts = _divide(material, method.seed)
+    _check_rows(method, texts)
+    labels: list[str] = manifest["labels"]
+    made_of = [asdict(replace(method, agreement=AGREEMENT, confidence=AGREEMENT)), labels, asdict(texts)]
+    fitted = keep_stage(material.answers, made_of, partial(_fit_into, method, texts, material, labels), folder / FIRST)
+    best, confidences, _ = NgramStage(folder / FIRST, len(labels)).answers(texts.held)
+    agrees = best == answers_of(material, texts.held, labels, "fp32").argmax(axis=1)
+    threshold = _choose(method, confidences, agrees)
+    right = [labels[at] == label for at, (_, label) in zip(best, material.valid, strict=False)]
+    notes = _notes(threshold) | fitted | ({"first_accuracy": float(np.mean(right))} if right else {})
+    log.info("cascade: %s", ", ".join(f"{name} {value:.4g}" for name, value in notes.items()))
+    shutil.copytree(origin, folder / REST, dirs_exist_ok=True)
+    shutil.copy(origin / "tokenizer.json", folder)
+    of_the_model = {name: manifest[name] for name in OF_THE_MODEL}
+    return seal(folder, runtime="cascade", notes=notes, threshold=threshold.value, **of_the_model)
+
+
+def answers_of(material: Material, texts: Sequence[str], labels: Sequence[str], precision: str) -> np.ndarray:
+    """Return the origin's logits but for a constant in each row, [texts, labels] float32; passes share what is kept."""
+    from tasks.train.distil import kept_logits
+
+    found = kept_logits([material.origin], texts, material.labels, 1.0, precision, material.answers)
+    return found[:, [material.labels.index(label) for label in labels]]
+
+
+def _check(manifest: dict[str, Any], material: Material) -> None:
+    if manifest["runtime"] == "torch":
+        raise ModelError("compress: cascade needs a served model; put the pass `onnx` or `openvino` before it")
+    if manifest["task"] != "classification":
+        raise ModelError(
+            f"compress: cascade needs a classification, whose answers can be compared and have a confidence, not a "
+            f"{manifest['task']}; drop the pass `cascade`"
+        )
+    for called, labels in (("model", manifest["labels"]), ("origin", open_artifact(material.origin)[1]["labels"])):
+        if sorted(labels) != sorted(material.labels):
+            raise ModelError(
+                f"compress: cascade needs the labels of the training rows, and the {called} has others: "
+                f"{_some(set(labels) ^ set(material.labels))}; train the model on the present labels"
+            )
+
+
+def _some(labels: set[str]) -> str:
+    shown = ", ".join(repr(label) for label in sorted(labels)[:5])
+    return f"{shown} and {len(labels) - 5} more" if len(labels) > 5 else shown
+
+
+def _divide(material: Material, seed: int) -> Texts:
+    """Return who learns and who judges: unlabelled texts once each, drawn by their hash; none that has a label."""
+    train, valid = [text for text, _ in material.train], [text for text, _ in material.valid]
+    labelled = {*train, *valid}
+    others = [text for text in dict.fromkeys(material.unlabelled) if text not in labelled]
+    share = min(0.5, MOST_ROWS / max(len(others), 1))
+    held = {text for text in others if unit_interval(seed, "threshold", text) < share}
+    return Texts(
+        train, [text for text in others if text not in held], valid + [text for text in others if text in held]
+    )
+
+
+def _check_rows(method: Cascade, texts: Texts) -> None:
+    from tasks.compress.cascading.threshold import fewest_rows
+
+    needed = fewest_rows(method.agreement, method.confidence)
+    if len(texts.held) < needed:
+        raise ModelError(
+            f"compress: cascade cannot show an agreement of {method.agreement} with confidence {method.confidence} on "
+            f"{len(texts.held)} held-out texts: it takes {needed} at least; lower `agreement`, give `valid` more rows, "
+            "or let the recipe read unlabelled texts"
+        )
+
+
+def _choose(method: Cascade, confidences: np.ndarray, agrees: np.ndarray) -> "Threshold":
+    from tasks.compress.cascading.threshold import choose_threshold
+
+    threshold = choose_threshold(confidences, agrees, method.agreement, method.confidence)
+    if threshold is None:
+        raise ModelError(
+            f"compress: cascade found no threshold at which its first stage keeps an agreement of {method.agreement}: "
+            f"where it is surest of {len(agrees)} held-out texts it already answers otherwise than the model; lower "
+            "`agreement`, or give `train` or `valid` more rows"
+        )
+    return threshold
+
+
+def _fit_into(
+    method: Cascade, texts: Texts, material: Material, labels: Sequence[str], folder: Path
+) -> dict[str, float]:
+    """Fit the stage and write it into the folder; returns its notes."""
+    from tasks.compress.cascading.ngram_stage import fit_stage, write_stage
+
+    learned = [answers_of(material, each, labels, "auto") for each in (texts.train, texts.further) if each]
+    stage = fit_stage(
+        [*texts.train, *texts.further], softmax(np.concatenate(learned)), method.max_features, method.seed
+    )
+    write_stage(stage, folder)
+    return {"first_features": len(stage.features.idf), "first_strength": stage.strength}
+
+
+def _notes(threshold: "Threshold") -> dict[str, float]:
+    return {
+        "threshold": threshold.value,
+        "coverage": threshold.answered / threshold.rows,
+        "differing": threshold.differing / threshold.rows,
+        "differing_bound": threshold.bound,
+        "threshold_rows": threshold.rows,
+    }

@@ -1,0 +1,145 @@
+"""The cascade pass on a tiny trained model: what is served, what is shown of it, what is refused."""
+
+import json
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serving.runtimes.cascade import CascadePredictor
+from tasks.artifacts import MANIFEST, open_artifact, seal
+from tasks.compress.cascading.front import answers_of
+from tasks.compress.methods import Cascade, Onnx
+from tasks.compress.pipeline import compress_pass
+from tasks.errors import ModelError
+from tasks.measure.runtime import load
+from tasks.train.finetune import finetune
+from tasks.train.methods import FineTune
+from tests.compress_support import material_of
+from tests.loop_support import make_tiny_base, messages
+
+FIT = FineTune(epochs=8, learning_rate=0.01, max_length=32, precision="fp32", patience=8)
+
+
+def rows_of(count, seed):
+    """Messages, of which half have the words of two labels, so that two models differ on some of them."""
+    rows = [(row["text"], row["label"]) for row in messages(count, seed)]
+    mixed = [(" ".join([*one.split()[:4], *two.split()[4:]]), label) for (one, label), (two, _) in pairwise(rows)]
+    return [*rows[::2], *mixed[::2]]
+
+
+TRAIN, VALID, FRESH = [(row["text"], row["label"]) for row in messages(300, 1)], rows_of(500, 2), rows_of(300, 3)
+METHOD = Cascade(agreement=0.95)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("cascades")
+
+
+@pytest.fixture(scope="module")
+def material(root):
+    from tasks.train.lesson import Lesson
+
+    labels = tuple(sorted({label for _, label in TRAIN}))
+    origin = finetune(str(make_tiny_base(root / "base")), FIT, Lesson(TRAIN, VALID, labels), root / "origin")
+    return material_of(origin, TRAIN, VALID, root)
+
+
+@pytest.fixture(scope="module")
+def rest(material, root):
+    return compress_pass(Onnx(), material.origin, root / "onnx", material)
+
+
+@pytest.fixture(scope="module")
+def made(material, rest, root):
+    return compress_pass(METHOD, rest, root / "cascade", material)
+
+
+def test_what_is_sure_is_answered_in_front_and_the_rest_behind(made, rest, material):
+    texts = [*(text for text, _ in FRESH), "nothing of it is known", "\ud800", "quokka"]
+    cascade, behind = load(made, 1), load(rest, 1)
+    assert isinstance(cascade, CascadePredictor)
+    answers, alone = cascade.predict(texts), behind.predict(texts)
+    stages = np.array(cascade.stages_of(texts))
+    assert 0.3 < (stages == 0).mean() < 1 and stages[-1] == 1
+    np.testing.assert_allclose(answers.probabilities[stages == 1], alone.probabilities[stages == 1], atol=1e-6)
+    assert (answers.scores[stages == 0] >= made.notes["threshold"]).all()
+    differs = np.array(answers.outputs) != np.array(alone.outputs)
+    assert differs.mean() <= 1 - METHOD.agreement
+    one_by_one = [cascade.predict([text]).outputs[0] for text in texts]
+    assert one_by_one == answers.outputs
+
+
+def test_its_notes_are_what_the_held_out_rows_show(made, material):
+    folder, manifest = open_artifact(made)
+    texts = [text for text, _ in VALID]
+    best, confidences, _ = load(made, 1).first.answers(texts)
+    origin = answers_of(material, texts, manifest["labels"], "fp32").argmax(1)
+    answered, notes = confidences >= manifest["threshold"], made.notes
+    assert notes["coverage"] == answered.mean()
+    assert notes["differing"] == (answered & (best != origin)).mean()
+    assert notes["differing"] < notes["differing_bound"] <= 1 - METHOD.agreement
+    assert notes["threshold_rows"] == len(VALID) and notes["threshold"] == manifest["threshold"]
+    right = [manifest["labels"][at] == label for at, (_, label) in zip(best, VALID, strict=True)]
+    assert notes["first_accuracy"] == np.mean(right) > 0.7
+    assert manifest["runtime"] == "cascade" and (folder / "tokenizer.json").is_file()
+    assert json.loads((folder / "rest" / MANIFEST).read_text("utf-8"))["runtime"] == "onnx"
+
+
+def test_the_same_pass_gives_the_same_bytes(made, rest, material, root):
+    assert compress_pass(METHOD, rest, root / "again", material).digest == made.digest
+
+
+def test_a_second_one_stands_in_front_of_the_first(made, material, root):
+    """With a laxer agreement, so that it answers more."""
+    further = compress_pass(replace(METHOD, agreement=0.9), made, root / "further", material)
+    texts = [text for text, _ in FRESH]
+    assert (Path(further.uri) / "rest" / "rest" / "model.onnx").is_file()
+    first, second = load(further, 1), load(made, 1)
+    assert first.rest.threshold == second.threshold > first.threshold
+    left = [row for row, stage in enumerate(first.stages_of(texts)) if stage]
+    answered = first.predict(texts).outputs
+    assert left and [answered[row] for row in left] == second.predict([texts[row] for row in left]).outputs
+
+
+def test_unlabelled_texts_are_learned_from_and_judge(rest, material, root):
+    """Half of them; a text of `valid` among them stays with the judges."""
+    further = [row["text"] for row in messages(200, 7)] + [VALID[0][0], TRAIN[0][0]]
+    method = replace(METHOD, agreement=0.98)
+    few = replace(material, unlabelled=tuple(further))
+    notes = compress_pass(method, rest, root / "unlabelled", few).notes
+    assert len(VALID) + 70 < notes["threshold_rows"] < len(VALID) + 130
+
+
+def test_too_few_rows_are_refused_with_how_many_it_takes(rest, material, root):
+    with pytest.raises(ModelError, match=r"agreement of 0\.95 .* on 20 held-out texts: it takes 59 at least; lower"):
+        compress_pass(METHOD, rest, root / "few", replace(material, valid=VALID[:20]))
+
+
+def test_a_stage_that_differs_where_it_is_surest_is_refused(rest, material, root):
+    """It knows two words, which say one label; the held-out texts have these, and words of all labels."""
+    alike = replace(material, train=[("zeppelin quokka", "refund")] * 4,
+                    valid=[(f"{text} zeppelin quokka", label) for text, label in VALID])  # fmt: skip
+    with pytest.raises(
+        ModelError, match=r"found no threshold .* keeps an agreement of 0\.95: where it is surest of 500"
+    ):
+        compress_pass(METHOD, rest, root / "none", alike)
+
+
+def test_other_labels_are_refused(rest, material, root):
+    with pytest.raises(ModelError, match=r"the model has others: 'loss', 'praise'; train the model"):
+        compress_pass(METHOD, rest, root / "labels",
+                      replace(material, labels=("account", "delivery", "loss", "refund")))  # fmt: skip
+
+
+def test_it_needs_a_served_model_that_classifies(material, root):
+    with pytest.raises(ModelError, match="needs a served model; put the pass `onnx`"):
+        compress_pass(METHOD, material.origin, root / "torch", material)
+    (root / "writer").mkdir()
+    (root / "writer" / "model.onnx").write_bytes(b"")
+    writer = seal(root / "writer", runtime="onnx", notes={}, onnx="model.onnx", task="generation", labels=[])
+    with pytest.raises(ModelError, match=r"needs a classification, .* not a generation; drop the pass `cascade`"):
+        compress_pass(METHOD, writer, root / "generation", material)
