@@ -5,9 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from tasks.compress.exporting.onnx_export import export_onnx
+from tasks.compress.exporting.openvino_export import export_openvino
+from tasks.compress.exporting.tensorrt_export import export_tensorrt
 from tasks.compress.material import Material
-from tasks.compress.methods import CompressPass, Int8Dynamic, Onnx
+from tasks.compress.methods import CompressPass, Int8Dynamic, Int8Static, Onnx, OpenVino, TensorRt, WeightOnly
 from tasks.compress.quantising.dynamic import quantise_dynamic
+from tasks.compress.quantising.static import quantise_static
+from tasks.compress.quantising.weight_only import quantise_weights
 from tasks.records import Candidate
 
 Pass = Callable[[Any, Candidate, Path, Material], Candidate]
@@ -16,8 +20,12 @@ PASSES: dict[type[Any], Pass] = {
     # PyTorch to PyTorch
     # PyTorch to what is served
     Onnx: export_onnx,
+    OpenVino: export_openvino,
+    TensorRt: export_tensorrt,
     # ONNX to narrower ONNX
     Int8Dynamic: quantise_dynamic,
+    Int8Static: quantise_static,
+    WeightOnly: quantise_weights,
     # what is served to a cascade
 }
 
