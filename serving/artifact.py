@@ -8,6 +8,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+MANIFEST = "manifest.json"
+REST = "rest"  # the folder, in a cascade's, of the model behind its first stage
+
 
 class ArtifactInvalid(Exception):
     """The artifact's folder is missing, incomplete or does not match its manifest."""
@@ -19,7 +22,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises:
         ArtifactInvalid: the manifest is missing or unreadable, or a file is missing or differs.
     """
-    path = Path(folder) / "manifest.json"
+    path = Path(folder) / MANIFEST
     try:
         manifest: dict[str, Any] = json.loads(path.read_text("utf-8"))
         files = dict(manifest["files"])
@@ -29,7 +32,27 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         file = Path(folder) / name
         if not file.is_file() or file_sha256(file) != expected:
             raise ArtifactInvalid(f"{file}: missing or changed since it was built; build or download the model again")
+    _check_rest(Path(folder), manifest, files)
     return manifest
+
+
+def _check_rest(folder: Path, manifest: dict[str, Any], files: dict[str, str]) -> None:
+    """Refuse a cascade whose `rest` holds a file that the cascade's own manifest, just checked, knows otherwise."""
+    if manifest.get("runtime") != "cascade":
+        return
+    path = folder / REST / MANIFEST
+    if f"{REST}/{MANIFEST}" not in files:
+        raise ArtifactInvalid(f"{path}: a cascade needs the model behind its first stage; build it again")
+    try:
+        rest = json.loads(path.read_text("utf-8"))
+        within = dict(rest["files"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ArtifactInvalid(f"{path}: expected a model artifact's manifest; {error!r}") from error
+    for name, expected in within.items():
+        if files.get(f"{REST}/{name}") != expected:
+            raise ArtifactInvalid(f"{folder / REST / name}: not what the cascade was built with; build it again")
+    inside = {name.removeprefix(f"{REST}/"): value for name, value in files.items() if name.startswith(f"{REST}/")}
+    _check_rest(folder / REST, rest, inside)
 
 
 def file_sha256(path: Path) -> str:

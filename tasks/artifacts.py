@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from serving.artifact import ArtifactInvalid, file_sha256, read_manifest
+from serving.artifact import REST, ArtifactInvalid, file_sha256, read_manifest
 from tasks.errors import ArtifactError
 from tasks.records import Candidate
 
 MANIFEST = "manifest.json"
-SERVING_REQUIREMENTS = ("onnxruntime", "tokenizers", "numpy")
+SERVED_BY = {"onnx": "onnxruntime", "openvino": "openvino", "tensorrt": "onnxruntime-gpu"}  # runtime -> package
 TIMINGS = ("_seconds", "_per_s", "_speedup")  # notes that differ from run to run
 OF_THE_MODEL = ("task", "labels", "max_length", "inputs")  # what no change of the weights or the runtime changes
 
@@ -40,6 +40,21 @@ def seal_onnx(
 def onnx_manifest(source: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the manifest of an ONNX model says that was made from an artifact with the manifest `source`."""
     return {name: source[name] for name in OF_THE_MODEL} | {"onnx": "model.onnx"}
+
+
+def serving_requirements(candidate: Candidate) -> list[str]:
+    """Return the packages that serving the candidate needs: NumPy, tokenizers and its runtime's, nothing else.
+
+    Raises:
+        ArtifactError: the artifact is missing or changed, or its runtime is not served.
+    """
+    folder, manifest = open_artifact(candidate)
+    while manifest["runtime"] == "cascade":
+        folder /= REST
+        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+    if manifest["runtime"] not in SERVED_BY:
+        raise ArtifactError(f"{folder}: runtime {manifest['runtime']!r} is not served; export the model first")
+    return [SERVED_BY[manifest["runtime"]], "tokenizers", "numpy"]
 
 
 def open_artifact(candidate: Candidate) -> tuple[Path, dict[str, Any]]:

@@ -1,7 +1,7 @@
 """The model code that MLflow logs with every version (models-from-code): texts in, outputs and confidences out.
 
-It runs wherever the version is loaded, with onnxruntime, tokenizers and the shipped `serving` package: no torch, no
-pickle.
+It runs wherever the version is loaded, with the artifact's runtime, tokenizers and the shipped `serving` package: no
+torch, no pickle.
 """
 
 from mlflow.models import set_model

@@ -15,7 +15,7 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tasks.artifacts import MANIFEST, SERVING_REQUIREMENTS
+from tasks.artifacts import MANIFEST, serving_requirements
 from tasks.errors import RegistryError, ReviewError
 from tasks.given import Given
 from tasks.records import Candidate, Scorecard, Snapshot, Verdict, from_json, to_json
@@ -165,7 +165,7 @@ class Registry:
                 python_model=str(Path(__file__).with_name("pyfunc_model.py")),
                 artifacts={"model": serving_form.uri},
                 code_paths=[str(Path(__file__).parents[1] / "serving")],
-                pip_requirements=[f"{name}=={installed_version(name)}" for name in SERVING_REQUIREMENTS],
+                pip_requirements=[f"{name}=={installed_version(name)}" for name in serving_requirements(serving_form)],
             )
             if not self.client.search_registered_models(f"name = '{self.name}'"):
                 self.client.create_registered_model(self.name)
@@ -230,7 +230,7 @@ class Registry:
 
                 uri = f"models:/{self.name}/{version.number}/artifacts"
                 downloaded = download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=self.tracking_uri)
-                found = next(Path(downloaded).rglob(MANIFEST)).parent
+                found = min(Path(downloaded).rglob(MANIFEST), key=lambda path: len(path.parts)).parent
             found.rename(target)
         log.info("fetched version %s from the registry", version.number)
         return str(target)

@@ -8,7 +8,7 @@ from pathlib import Path
 from tasks.records import Machine
 
 RELEVANT_INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimd")
-RELEVANT_LIBRARIES = ("torch", "transformers", "onnxruntime", "tokenizers", "numpy")
+RELEVANT_LIBRARIES = ("torch", "transformers", "onnxruntime", "openvino", "tokenizers", "numpy")
 
 
 def describe_machine(threads: int | None = None) -> Machine:

@@ -15,9 +15,8 @@ from tasks.compress.exporting.onnx_export import TOLERANCES, open_torch, write_o
 from tasks.compress.exporting.parity import check_parity, measure_parity, parity_texts
 from tasks.compress.material import Material
 from tasks.compress.methods import OpenVino
-from tasks.compress.quantising.dynamic import quantise_graph
 from tasks.compress.quantising.graphs import prepare
-from tasks.compress.quantising.sensitivity import ROWS, most_sensitive
+from tasks.compress.quantising.sensitivity import most_sensitive
 from tasks.compress.quantising.source import Batch, calibration_texts, encode_batches
 from tasks.errors import ModelError
 from tasks.measure.runtime import load
@@ -74,8 +73,7 @@ def _choose_float(method: OpenVino, exported: Path, batches: Sequence[Batch]) ->
     if not method.float_layers:
         return [], {}
     model = prepare(onnx.load(exported), split_attention=False)
-    few = batches[: ROWS // len(batches[0]["input_ids"]) or 1]
-    return most_sensitive(model, few, lambda name: quantise_graph(model, only=[name]), method.float_layers)
+    return most_sensitive(model, batches, method.float_layers)
 
 
 def _quantise(model: Any, batches: Sequence[Batch], kept: Sequence[str]) -> Any:

@@ -29,9 +29,7 @@ def quantise_dynamic(method: Int8Dynamic, source: Candidate, folder: Path, mater
     notes, kept = note_int8(), list[str]()
     if method.float_layers:
         batches = given.batches(calibration_texts("float_layers", material, ROWS))
-        kept, measured = most_sensitive(
-            model, batches, lambda name: quantise_graph(model, only=[name]), method.float_layers
-        )
+        kept, measured = most_sensitive(model, batches, method.float_layers)
         notes |= measured
     made = quantise_graph(model, reduce_range=method.reduce_range, exclude=kept)
     return seal_quantised(made, given, folder, material, notes, "int8")
@@ -47,7 +45,7 @@ def quantise_graph(
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     root = logging.getLogger()
-    root.addFilter(not_advice)
+    root.addFilter(not_of_quantiser)
     try:
         with tempfile.TemporaryDirectory() as folder:
             target = Path(folder) / "model.onnx"
@@ -57,9 +55,9 @@ def quantise_graph(
             )  # fmt: skip
             return onnx.load(target)
     finally:
-        root.removeFilter(not_advice)
+        root.removeFilter(not_of_quantiser)
 
 
-def not_advice(record: logging.LogRecord) -> bool:
-    """Return whether a record is more than the quantiser's advice to prepare the model, which was prepared already."""
-    return "pre-processing" not in record.getMessage()
+def not_of_quantiser(record: logging.LogRecord) -> bool:
+    """Return whether a record is anyone's but ONNX Runtime's quantiser's, which tells the root logger of every tensor."""
+    return "onnxruntime" not in Path(record.pathname).parts

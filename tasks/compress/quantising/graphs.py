@@ -16,6 +16,7 @@ def prepare(model: Any, *, split_attention: bool) -> Any:
     wrapped.replace_gemm_with_matmul()
     if split_attention:
         _split_attention(copy)
+    _tell_types(copy)
     return copy
 
 
@@ -24,8 +25,21 @@ def linear_nodes(model: Any) -> list[str]:
     constants = {each.name for each in model.graph.initializer}
     return [
         node.name for node in model.graph.node
-        if node.op_type in WEIGHED and any(name in constants for name in node.input[:2])
+        if node.op_type in WEIGHED and node.input[1] in constants
     ]  # fmt: skip
+
+
+def _tell_types(model: Any) -> None:
+    """Say that what linear layers take and give is float: no shape inference sees through ONNX Runtime's own nodes."""
+    from onnx import TensorProto, helper
+
+    told = {each.name for each in (*model.graph.input, *model.graph.output, *model.graph.value_info)}
+    linear = set(linear_nodes(model))
+    for node in model.graph.node:
+        for name in (node.input[0], node.output[0]) if node.name in linear else ():
+            if name not in told:
+                told.add(name)
+                model.graph.value_info.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
 
 
 def _split_attention(model: Any) -> None:

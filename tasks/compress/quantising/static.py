@@ -9,9 +9,9 @@ from typing import Any
 from tasks.compress.exporting.hardware import note_int8
 from tasks.compress.material import Material
 from tasks.compress.methods import Int8Static
-from tasks.compress.quantising.dynamic import FLOAT, not_advice, quantise_graph
+from tasks.compress.quantising.dynamic import FLOAT, not_of_quantiser
 from tasks.compress.quantising.graphs import linear_nodes, prepare
-from tasks.compress.quantising.sensitivity import ROWS, most_sensitive
+from tasks.compress.quantising.sensitivity import most_sensitive
 from tasks.compress.quantising.source import Batch, calibration_texts, open_float, seal_quantised
 from tasks.records import Candidate
 
@@ -31,10 +31,7 @@ def quantise_static(method: Int8Static, source: Candidate, folder: Path, materia
     model = prepare(given.graph, split_attention=True)
     notes, kept = note_int8() | {"calibration_rows": float(sum(map(_rows, batches)))}, list[str]()
     if method.float_layers:
-        few = batches[: ROWS // _rows(batches[0]) or 1]
-        kept, measured = most_sensitive(
-            model, few, lambda name: quantise_graph(model, only=[name]), method.float_layers
-        )
+        kept, measured = most_sensitive(model, batches, method.float_layers)
         notes |= measured
     made = quantise_with_ranges(model, batches, reduce_range=method.reduce_range, exclude=kept)
     return seal_quantised(made, given, folder, material, notes, "int8")
@@ -52,7 +49,7 @@ def quantise_with_ranges(
     copy.CopyFrom(model)
     tables = [node.name for node in copy.graph.node if node.op_type == "Gather"]
     root = logging.getLogger()
-    root.addFilter(not_advice)
+    root.addFilter(not_of_quantiser)
     try:
         with tempfile.TemporaryDirectory() as folder:
             target = Path(folder) / "model.onnx"
@@ -64,7 +61,7 @@ def quantise_with_ranges(
             )  # fmt: skip
             return onnx.load(target)
     finally:
-        root.removeFilter(not_advice)
+        root.removeFilter(not_of_quantiser)
 
 
 def _rows(batch: Batch) -> int:

@@ -127,7 +127,10 @@ def _percent(share: float) -> str:
 
 
 def measure_roofs(runtime: str, precision: Precision, threads: int) -> Roofs:
-    """Return what the runtime (torch or onnx) reaches at best with so many threads; takes about 0.3 s."""
+    """Return what the runtime reaches at best with so many threads; takes about 0.3 s.
+
+    PyTorch's product stands for itself, ONNX Runtime's for every other runtime on this machine.
+    """
     rng = np.random.default_rng(0)
     fast, plain = _product(runtime, precision, threads), _product(runtime, "float32", threads)
     rates = []
