@@ -52,9 +52,9 @@ class Texts:
 def put_in_front(method: Cascade, source: Candidate, folder: Path, material: Material) -> Candidate:
     """Return the source behind a first stage, as a cascade's artifact in `folder`.
 
-    Its notes are the threshold, the shares of the held-out texts that the stage answers (`coverage`) and that it answers
-    otherwise than the origin (`differing`), with the bound on that, how many rows there were, and the stage's accuracy
-    on `valid`, alone.
+    Its notes are the threshold, the shares of the held-out texts that the stage answers (`coverage`) and that it
+    answers otherwise than the origin (`differing`), with the bound on that, how many texts there were, and the stage's
+    accuracy on `valid`, alone.
 
     Raises:
         ModelError: the source is not served or no classifier, the origin has other labels, the rows are too few for

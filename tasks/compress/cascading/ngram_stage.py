@@ -58,7 +58,9 @@ def _choose_strength(texts: Sequence[str], targets: np.ndarray, features: Featur
     judging = np.array([unit_interval(seed, "strength", text) < JUDGING for text in texts])
     if judging.all() or not judging.any():
         return STRENGTHS[-1]
-    learned, judged = (text_rows([texts[at] for at in np.flatnonzero(of)], features) for of in (~judging, judging))
+    learned, judged = (
+        text_rows([texts[at] for at in np.flatnonzero(of).tolist()], features) for of in (~judging, judging)
+    )
     tried = [_fit(learned, targets[~judging], strength, number) for number, strength in enumerate(STRENGTHS)]
     losses = [cross_entropy(model, judged, targets[judging]) for model in tried]
     log.info("cascade: cross-entropy %s of the strengths %s", [round(loss, 4) for loss in losses], STRENGTHS)
