@@ -7,16 +7,38 @@ from typing import Any
 from tasks.compress.cascading.front import put_in_front
 from tasks.compress.exporting.onnx_export import export_onnx
 from tasks.compress.material import Material
-from tasks.compress.methods import Cascade, CompressPass, DistilInto, Int8Dynamic, Onnx, Recover
+from tasks.compress.methods import (
+    Cascade,
+    CompressPass,
+    DistilInto,
+    Factorise,
+    Int8Dynamic,
+    Onnx,
+    Prune,
+    Recover,
+    Shrink,
+    TrimVocabulary,
+    Window,
+)
 from tasks.compress.quantising.dynamic import quantise_dynamic
 from tasks.compress.shaping.distil import distil_into
+from tasks.compress.shaping.factorise import factorise
+from tasks.compress.shaping.prune import prune
 from tasks.compress.shaping.recover import recover
+from tasks.compress.shaping.shrink import shrink
+from tasks.compress.shaping.vocabulary import trim_vocabulary
+from tasks.compress.shaping.window import set_attention_window
 from tasks.records import Candidate
 
 Pass = Callable[[Any, Candidate, Path, Material], Candidate]
 
 PASSES: dict[type[Any], Pass] = {
     # PyTorch to PyTorch
+    TrimVocabulary: trim_vocabulary,
+    Prune: prune,
+    Shrink: shrink,
+    Factorise: factorise,
+    Window: set_attention_window,
     DistilInto: distil_into,
     Recover: recover,
     # PyTorch to what is served

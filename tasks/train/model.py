@@ -18,6 +18,7 @@ from tasks.errors import ArtifactError
 from tasks.records import Candidate
 from tasks.train.bases.cost import multiply_adds
 from tasks.train.bases.families import encoder_inputs, make_encoder
+from tasks.train.bases.reshape import check_runs, fit_shapes
 
 
 class EncoderClassifier(nn.Module):
@@ -96,20 +97,25 @@ def save_artifact(
 
     Its notes say too what it costs: `parameters`, and `multiply_adds_per_token` (see `tasks.train.bases.cost`).
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    model = model.cpu().float()
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / "model.safetensors")
-    model.encoder.config.save_pretrained(folder)
+    sizes = write_model(folder, model)
     backend = tokenizer.backend_tokenizer
     backend.enable_padding(pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
     backend.save(str(folder / "tokenizer.json"))
     takes = encoder_inputs(model.encoder)
     inputs = [name for name in tokenizer.model_input_names if name in takes]
-    sizes = {"parameters": _parameters(model), "multiply_adds_per_token": multiply_adds(model.encoder)}
     return seal(
         folder, runtime="torch", task="classification", pooling=pooling, inputs=inputs, notes={**notes, **sizes},
         **manifest,
     )  # fmt: skip
+
+
+def write_model(folder: Path, model: EncoderClassifier) -> dict[str, float]:
+    """Write config and safetensors of a model, and return what it costs, for the notes of the artifact."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model = model.cpu().float()
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / "model.safetensors")
+    model.encoder.config.save_pretrained(folder)
+    return {"parameters": _parameters(model), "multiply_adds_per_token": multiply_adds(model.encoder)}
 
 
 def _parameters(model: nn.Module) -> int:
@@ -128,7 +134,11 @@ def load_artifact(folder: Path, manifest: dict[str, Any]) -> EncoderClassifier:
         weights = load_file(folder / "model.safetensors")
         if getattr(encoder, "pooler", None) is None:  # earlier versions of Ratchet kept it
             weights = {name: weight for name, weight in weights.items() if not name.startswith("encoder.pooler.")}
+        own = {name.removeprefix("encoder."): weights[name] for name in weights if name.startswith("encoder.")}
+        reshaped = fit_shapes(encoder, own)
         model.load_state_dict(weights)
+        if reshaped:
+            check_runs(encoder)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         found = " ".join(str(error).split())[:300] or type(error).__name__
         raise ArtifactError(

@@ -6,7 +6,7 @@ while it runs, and `merge` the plain model again, whose names and shapes are tho
 
 import logging
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase, Train
 from transformers.pytorch_utils import Conv1D
 
 from tasks.errors import ModelError
-from tasks.train.bases.layers import encoder_layers, parameter_depths
+from tasks.train.bases.layers import parameter_depths
+from tasks.train.bases.reshape import linear_layers
 from tasks.train.methods import FineTune, Frozen, Full, Gradual, Lora, Tune
 from tasks.train.model import EncoderClassifier, classify
 
@@ -130,7 +131,7 @@ def add_adapters(model: EncoderClassifier, tune: Lora) -> None:
     """
     from peft import LoraConfig, LoraModel
 
-    linear = dict(_linear_layers(model.encoder))
+    linear = dict(linear_layers(model.encoder))
     chosen = [name for name in linear if not tune.targets or any(_ends(name, target) for target in tune.targets)]
     unknown = [target for target in tune.targets if not any(_ends(name, target) for name in linear)]
     if unknown:
@@ -141,15 +142,6 @@ def add_adapters(model: EncoderClassifier, tune: Lora) -> None:
     model.encoder = LoraModel(model.encoder, config, "default")
     learning = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     log.info("adapters of rank %d beside %d linear layers: %d weights learn", tune.rank, len(chosen), learning)
-
-
-def _linear_layers(encoder: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the linear layers in the encoder's list of layers, with their names in the encoder."""
-    layers = encoder_layers(encoder)
-    path = next(name for name, module in encoder.named_modules() if module is layers)
-    for name, module in layers.named_modules():
-        if isinstance(module, nn.Linear | Conv1D):
-            yield f"{path}.{name}", module
 
 
 def _ends(name: str, target: str) -> bool:

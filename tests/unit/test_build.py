@@ -1,5 +1,6 @@
 """`build(recipe, snapshot)`: what is stored is reused, and a changed lever rebuilds only the suffix that it touches."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import tasks.build
 from serving.predictors import Predictions
 from tasks.artifacts import seal
-from tasks.compress.methods import Int8Dynamic, Onnx
+from tasks.compress.methods import DistilInto, Int8Dynamic, Onnx, Recover
 from tasks.data.augmentation.augment import Swap, Teacher, Typos
 from tasks.data.augmentation.keep_label import KeepLabel
 from tasks.data.augmentation.mask_fill import MaskFill
@@ -20,6 +21,7 @@ from tasks.data.snapshot import read_table, write_table
 from tasks.errors import ModelError
 from tasks.given import Given, Guides
 from tasks.levers import pull
+from tasks.progress import Stopped, purpose, trainings_to
 from tasks.records import Candidate, Snapshot, Table
 from tasks.specs import Lever, Recipe
 from tasks.store import Store
@@ -272,3 +274,32 @@ def test_no_champion_to_learn_from_is_said(store, snapshot, guides):
     with pytest.raises(ModelError, match="there is no champion yet to learn from"):
         fitted(store, snapshot, FineTune(distil=Distil(teacher="champion")), Given())
     assert guides == []
+
+
+def test_a_pass_that_trains_is_one_training(store, snapshot, runs):
+    opened = []
+
+    @contextmanager
+    def open_one(what):
+        opened.append(what)
+        yield
+
+    recipe = replace(RECIPE, compress=(DistilInto(), Recover(), Onnx()))
+    fit_alone = replace(RECIPE, compress=())
+    with trainings_to(open_one), purpose("smaller"):
+        build(store, fit_alone, snapshot)
+        assert opened == ["smaller"]
+        build(store, recipe, snapshot)
+    assert runs[-3:] == ["compress"] * 3
+    assert opened == ["smaller"] * 3
+
+
+def test_a_pass_that_was_stopped_for_good_keeps_no_checkpoints(store, snapshot, runs, monkeypatch):
+    def stopped(method, source, folder, material):
+        material.work.mkdir(parents=True)
+        raise Stopped
+
+    monkeypatch.setattr(tasks.build, "compress_pass", stopped)
+    with pytest.raises(Stopped):
+        build(store, replace(RECIPE, compress=(DistilInto(),)), snapshot)
+    assert not list((Path(store.root) / "checkpoints").glob("*"))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tasks.compress.material import Material
 from tasks.compress.methods import DistilInto, Recover
+from tasks.data.augmentation.remix import remix
 from tasks.errors import ModelError
 from tasks.progress import reported_as
 from tasks.records import Candidate
@@ -39,11 +40,12 @@ def learn_answers(
     Raises:
         ModelError: the student cannot be opened, or training diverged; the message names the pass's field.
     """
+    made = remix([text for text, _ in material.train], method.augment, method.seed)
     lesson = Lesson(material.train, material.valid, material.labels, teachers=(material.origin,), source=source,
-                    unlabelled=material.unlabelled, work=material.work, answers=material.answers,
+                    unlabelled=(*material.unlabelled, *made), work=material.work, answers=material.answers,
                     tokens=material.tokens)  # fmt: skip
     start: Base = source.uri if isinstance(student, tuple) else student
-    with _fields_of(method.kind), reported_as(method.kind):
+    with _fields_of(method.kind), reported_as("fit", method.kind):
         return finetune(start, _as_finetuning(method, student, pooling, max_length), lesson, folder)
 
 

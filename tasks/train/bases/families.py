@@ -15,6 +15,7 @@ from transformers import CONFIG_MAPPING, AutoModel, AutoModelForTextEncoding, Pr
 from tasks.errors import ModelError
 from tasks.train.bases.base import FromConfig
 from tasks.train.bases.layers import find_layers
+from tasks.train.bases.reshape import fit_shapes
 
 ENCODER_HALVES = ("t5", "mt5", "umt5")  # encoder-decoders whose encoder transformers loads alone
 WINDOWS = {  # where the config of a family that offers sliding-window attention says how many tokens it has
@@ -184,7 +185,10 @@ def keep_layers(encoder: PreTrainedModel, layers: Sequence[int]) -> PreTrainedMo
     config.num_hidden_layers = len(layers)
     with torch.random.fork_rng():  # what it draws is overwritten
         shorter = make_encoder(config)
-    shorter.load_state_dict(_moved(encoder, shorter, path, layers))
+    moved = _moved(encoder, shorter, path, layers)
+    fit_shapes(shorter, moved)
+    _check_places(encoder, shorter, moved, layers)
+    shorter.load_state_dict(moved)
     return shorter.train(encoder.training)
 
 
@@ -217,11 +221,20 @@ def _moved(encoder: PreTrainedModel, shorter: nn.Module, path: str, layers: Sequ
             moved.setdefault(key, value)
     for new, before in places.items():
         moved |= {new + key.removeprefix(before): value for key, value in old.items() if key.startswith(before)}
-    moved = {key: value for key, value in moved.items() if key in wanted or "relative_attention_bias" not in key}
-    odd = wanted.symmetric_difference(moved)
+    return {key: value for key, value in moved.items() if key in wanted or "relative_attention_bias" not in key}
+
+
+def _check_places(
+    encoder: PreTrainedModel, shorter: nn.Module, moved: dict[str, torch.Tensor], layers: Sequence[int]
+) -> None:
+    """Refuse a layer that has other weights than the place that it is to stand at.
+
+    Raises:
+        ModelError: one has.
+    """
+    odd = set(shorter.state_dict()).symmetric_difference(moved)
     if odd:
         raise ModelError(
             f"recipe.base: the layers {', '.join(map(str, layers))} cannot stand in this order: {min(odd)} is only in "
             f"one place of {encoder.config.model_type}; let layer 0 stay the first"
         )
-    return moved

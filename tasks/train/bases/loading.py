@@ -111,10 +111,10 @@ def longest_input(model: EncoderClassifier, tokenizer: PreTrainedTokenizerBase) 
     """Return how many tokens the base takes at most."""
     longest = int(tokenizer.model_max_length)
     places = getattr(model.config, "max_position_embeddings", None)
-    return longest if places is None else min(longest, int(places) - _places_before(model.encoder))
+    return longest if places is None else min(longest, int(places) - places_before(model.encoder))
 
 
-def _places_before(encoder: nn.Module) -> int:
+def places_before(encoder: nn.Module) -> int:
     """Return how many positions no token has: RoBERTa's begin after the number of its padding."""
     for name, module in encoder.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:

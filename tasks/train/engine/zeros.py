@@ -21,7 +21,7 @@ def zeros_kept(model: nn.Module) -> Iterator[int]:
     """
     pruned = {name: weight == 0 for name, weight in model.named_parameters() if _is_pruned(weight)}
     weights = dict(model.named_parameters())
-    held = [weights[name].register_hook(_Without(zero)) for name, zero in pruned.items()]
+    held = [weights[name].register_hook(_Without(zero)) for name, zero in pruned.items()]  # type: ignore[no-untyped-call]
     count = sum(int(zero.sum()) for zero in pruned.values())
     if pruned:
         log.info("zeros stay: %d weights in %d matrices", count, len(pruned))
