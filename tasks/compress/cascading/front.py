@@ -1,11 +1,11 @@
 """The cascade pass: a linear stage of n-grams in front of a served model answers what it is sure of.
 
 The stage learns what the origin says of the training rows, of texts mixed from them and of half of the unlabelled
-texts. What counts as sure is chosen on `valid` and on the other unlabelled texts, by the stage as it will be served, so that what writing it rounds
-counts too. Training rows are no evidence, not even with stages that are cross-fitted on them: the origin has learned
-their labels (on banking77 it is right on 99.1 % of them and on 93.0 % of fresh texts), so its answers to them are not
-those that a stage must match in production, and no bound carries over. Origins that are cross-fitted too would be other
-models than the one to agree with, at a training each.
+texts. What counts as sure is chosen on `valid` and on the other unlabelled texts, by the stage as it will be served,
+so that what writing it rounds counts too. Training rows are no evidence, not even with stages that are cross-fitted on
+them: the origin has learned their labels (on banking77 it is right on 99.1 % of them and on 93.0 % of fresh texts), so
+its answers to them are not those that a stage must match in production, and no bound carries over. Origins that are
+cross-fitted too would be other models than the one to agree with, at a training each.
 
 The bound is on the stage's own answers against the origin's. The model behind it answers the rest as it did before.
 """
@@ -107,8 +107,10 @@ def _keep(folder: Path, kept: Path) -> None:
     shutil.copytree(folder, partial, dirs_exist_ok=True)
     try:
         partial.rename(kept)
-    except OSError:  # the other was first, and wrote the same
-        shutil.rmtree(partial)
+    except OSError:
+        if not kept.is_dir():
+            raise
+        shutil.rmtree(partial)  # the other was first, and wrote the same
 
 
 def answers_of(material: Material, texts: Sequence[str], labels: Sequence[str], precision: str) -> np.ndarray:
