@@ -19,7 +19,7 @@ class CascadePredictor:
     def __init__(self, folder: Path, manifest: dict[str, Any], rest: Predictor) -> None:
         self._labels: list[str] = manifest["labels"]
         threshold = manifest.get("threshold")
-        if not isinstance(threshold, int | float):
+        if not isinstance(threshold, int | float) or isinstance(threshold, bool) or not 0 <= threshold <= 1:
             raise ArtifactInvalid(f"{folder}: expected a threshold between 0 and 1, got {threshold!r}; build it again")
         self.threshold = float(threshold)
         self.first = NgramStage(Path(folder) / FIRST, len(self._labels))
@@ -32,9 +32,10 @@ class CascadePredictor:
             if not confidence >= self.threshold:
                 return self.rest.predict(texts)
             return Predictions([self._labels[best]], np.array([confidence], np.float32), probabilities[None])
-        labels, scores, probabilities = self.first.answers(texts)
+        labels, confidences, probabilities = self.first.answers(texts)
         outputs = [self._labels[label] for label in labels]
-        left = np.flatnonzero(~(scores >= self.threshold)).tolist()
+        left = np.flatnonzero(~(confidences >= self.threshold)).tolist()  # in float64, as one text alone is judged
+        scores = confidences.astype(np.float32)
         if left:
             answered = self.rest.predict([texts[row] for row in left])
             for row, output in zip(left, answered.outputs, strict=True):

@@ -57,8 +57,8 @@ class NgramStage:
         return best, confidence if known else 0.0, logits
 
     def answers(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return label indices `[texts]`, confidences `[texts]` and probabilities `[texts, labels]` of many texts."""
-        best, confidences = np.zeros(len(texts), np.intp), np.zeros(len(texts), np.float32)
+        """Return indices `[texts]`, confidences `[texts]` float64 and probabilities `[texts, labels]` of many texts."""
+        best, confidences = np.zeros(len(texts), np.intp), np.zeros(len(texts))
         probabilities = np.empty((len(texts), len(self._bias)), np.float32)
         for row, text in enumerate(texts):
             best[row], confidences[row], probabilities[row] = self.judge(text)

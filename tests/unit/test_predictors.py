@@ -1,64 +1,40 @@
-"""The ONNX predictor on a tiny classifier made here: order, odd texts, and artifacts that were tampered with."""
+"""What every served runtime answers on a tiny classifier: order, odd texts, threads; and artifacts tampered with."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
-from tokenizers import Tokenizer, models, pre_tokenizers
 
 from serving.artifact import ArtifactInvalid, file_sha256, read_manifest
-from serving.classes import BATCH_SIZE, encodable, predict_classes, softmax, tokenizer_function
-from serving.loading import load_predictor
+from serving.classes import BATCH_SIZE, encodable, predict_classes, soften, softmax, tokenizer_function
+from serving.loading import load_predictor, open_predictor
 from tasks.artifacts import MANIFEST, open_artifact, seal
 from tasks.errors import ArtifactError
+from tests.serving_support import LABELS, make_cascade, make_onnx, make_openvino
 
-LABELS = ["a", "b", "c"]
-WORDS = {"[PAD]": 0, "[UNK]": 1, "alpha": 2, "beta": 3, "gamma": 4}
-VOTES = np.array([[0, 0, 0], [0, 0, 0], [2, 0, 0], [0, 2, 0], [0, 0, 2]], np.float32)  # [words, labels]
-
-
-def write_model(folder):
-    """A bag of words: the sum of each word's votes, padding masked out."""
-    nodes = [
-        helper.make_node("Gather", ["votes", "input_ids"], ["each"]),
-        helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
-        helper.make_node("Unsqueeze", ["mask", "last"], ["wide"]),
-        helper.make_node("Mul", ["each", "wide"], ["kept"]),
-        helper.make_node("ReduceSum", ["kept", "middle"], ["logits"], keepdims=0),
-    ]
-    inputs = [
-        helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "tokens"])
-        for name in ("input_ids", "attention_mask")
-    ]
-    weights = [
-        helper.make_tensor("votes", TensorProto.FLOAT, VOTES.shape, VOTES.flatten()),
-        helper.make_tensor("last", TensorProto.INT64, [1], [2]),
-        helper.make_tensor("middle", TensorProto.INT64, [1], [1]),
-    ]
-    output = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])
-    graph = helper.make_graph(nodes, "bag", inputs, [output], weights)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.save(model, folder / "model.onnx")
+FIRST = {"alpha": [9, 0, 0]}  # all that the first stage of the cascade is sure of
 
 
 @pytest.fixture
 def artifact(tmp_path):
-    folder = tmp_path / "model"
-    folder.mkdir()
-    write_model(folder)
-    tokenizer = Tokenizer(models.WordLevel(WORDS, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.enable_padding(length=64)  # a fixed length, which the predictor must not keep
-    tokenizer.save(str(folder / "tokenizer.json"))
-    return seal(folder, runtime="onnx", onnx="model.onnx", labels=LABELS, max_length=16, inputs=["input_ids"], notes={})
+    return make_onnx(tmp_path / "model")
 
 
-@pytest.fixture
-def predictor(artifact):
-    return load_predictor(artifact.uri, threads=1)
+@pytest.fixture(scope="module")
+def predictors(tmp_path_factory):
+    """One predictor in each runtime, and a cascade before a cascade."""
+    root = tmp_path_factory.mktemp("artifacts")
+    made = {"onnx": make_onnx(root / "onnx"), "openvino": make_openvino(root / "openvino")}
+    made["cascade"] = make_cascade(root / "cascade", made["openvino"], FIRST)
+    made["three stages"] = make_cascade(root / "three", made["cascade"], {"gamma": [0, 0, 9]})
+    return {name: load_predictor(each.uri, threads=1) for name, each in made.items()}
+
+
+@pytest.fixture(params=["onnx", "openvino", "cascade", "three stages"])
+def predictor(request, predictors):
+    return predictors[request.param]
 
 
 def test_each_text_gets_its_label_in_the_order_of_the_texts(predictor):
@@ -76,8 +52,29 @@ def test_each_text_gets_its_label_in_the_order_of_the_texts(predictor):
 
 
 def test_probabilities_are_the_softmax_of_the_logits(predictor):
-    expected = np.exp([4.0, 2.0, 0.0]) / np.exp([4.0, 2.0, 0.0]).sum()
-    assert predictor.predict(["alpha alpha beta"]).probabilities[0] == pytest.approx(expected, abs=1e-6)
+    expected = np.exp([0.0, 4.0, 0.0]) / np.exp([0.0, 4.0, 0.0]).sum()
+    for texts in (["beta other beta more"], ["beta other beta more", "beta"]):
+        answered = predictor.predict(texts)
+        assert answered.probabilities[0] == pytest.approx(expected, abs=1e-6)
+        assert answered.scores[0] == answered.probabilities[0].max()
+
+
+@pytest.mark.parametrize("count", [2, 4, 5, 40])
+def test_texts_together_are_answered_as_each_alone(predictor, count):
+    texts = ["beta", "", "alpha x alpha", "gamma " * 30, "none", "Alpha beta beta beta"] * 7
+    together = predictor.predict(texts[:count])
+    alone = [predictor.predict([text]) for text in texts[:count]]
+    assert together.outputs == [each.outputs[0] for each in alone]
+    assert together.probabilities == pytest.approx(np.concatenate([each.probabilities for each in alone]), abs=1e-6)
+    assert {array.dtype for array in (together.scores, together.probabilities, alone[0].scores)} == {np.dtype("f4")}
+
+
+def test_threads_that_share_a_predictor_get_their_own_answers(predictor):
+    words = {"alpha": "a", "beta": "b", "gamma": "c"}
+    calls = [[" ".join([word] * (1 + number % 35))] * (1 + number % 7) for number in range(100) for word in words]
+    with ThreadPoolExecutor(8) as pool:
+        answered = list(pool.map(predictor.predict, calls))
+    assert [each.outputs for each in answered] == [[words[call[0].split()[0]]] * len(call) for call in calls]
 
 
 def test_no_texts_give_no_predictions(predictor):
@@ -97,9 +94,10 @@ def test_odd_texts_are_answered_like_any_other(predictor, text):
     assert np.isfinite(predictions.probabilities).all()
 
 
+@pytest.mark.parametrize("predictor", ["onnx", "openvino"], indirect=True)
 def test_a_long_text_is_cut_at_the_longest_the_model_takes(predictor):
-    long = predictor.predict(["alpha " * 16 + "gamma " * 500])
-    assert long.outputs == ["a"]
+    long = predictor.predict(["beta " * 40 + "gamma " * 500 + "other"])
+    assert long.outputs == ["b"]
 
 
 def test_a_batch_is_padded_to_its_longest_text_and_no_further(artifact):
@@ -113,6 +111,13 @@ def test_a_batch_is_padded_to_its_longest_text_and_no_further(artifact):
 def test_lone_surrogates_are_replaced_and_all_else_kept():
     assert encodable("a\ud800b") == "a?b"
     assert encodable("käse \U0001f600 \x00") == "käse \U0001f600 \x00"
+
+
+def test_soften_is_the_softmax_of_one_text():
+    logits = np.array([[1e4, 3.0, 1e4 + 1, -1e4]], np.float32)
+    expected = softmax(logits)
+    assert soften(logits[0]) == (2, pytest.approx(expected.max()))
+    assert logits == pytest.approx(expected)
 
 
 def test_softmax_of_large_logits_is_finite():
@@ -164,11 +169,40 @@ def test_a_folder_that_is_missing_is_refused(tmp_path):
         load_predictor(tmp_path / "nowhere")
 
 
-def test_a_model_without_an_onnx_form_is_refused(tmp_path):
+@pytest.mark.parametrize(("runtime", "told"), [
+    ("torch", "runtime 'torch' is not served; export it to one of cascade, onnx, openvino, tensorrt"),
+    (None, "runtime None is not served"),
+    ("onnx", "a manifest of runtime 'onnx' names 'onnx'"),
+    ("openvino", "a manifest of runtime 'openvino' names 'openvino'"),
+    ("tensorrt", "names 'onnx'"),
+])  # fmt: skip
+def test_a_runtime_that_is_not_served_is_refused(tmp_path, runtime, told):
     (tmp_path / "weights").write_text("w")
-    seal(tmp_path, runtime="torch", labels=LABELS, notes={})
-    with pytest.raises(ArtifactInvalid, match="runtime 'torch' has no ONNX form"):
+    seal(tmp_path, runtime=runtime, labels=LABELS, notes={})
+    with pytest.raises(ArtifactInvalid, match=told):
         load_predictor(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.xml", "tokenizer.json"])
+@pytest.mark.parametrize("content", [b"", b"no model", b"\x08\x08\x12\x03abc" * 50], ids=["empty", "text", "bytes"])
+def test_a_corrupted_file_whose_hash_matches_is_one_line(tmp_path, name, content):
+    made = make_openvino(tmp_path / "model") if name == "model.xml" else make_onnx(tmp_path / "model")
+    (tmp_path / "model" / name).write_bytes(content)
+    manifest = json.loads((tmp_path / "model" / MANIFEST).read_text())
+    del manifest["files"], manifest["notes"], manifest["format"]
+    seal(tmp_path / "model", notes={}, **manifest)
+    with pytest.raises(ArtifactInvalid, match=name) as refused:
+        load_predictor(made.uri)
+    assert "\n" not in str(refused.value)
+
+
+def test_weights_that_are_cut_short_are_one_line(tmp_path):
+    made = make_openvino(tmp_path / "model")
+    (tmp_path / "model" / "model.bin").write_bytes(b"")
+    manifest = json.loads((tmp_path / "model" / MANIFEST).read_text())
+    with pytest.raises(ArtifactInvalid, match=r"model\.xml: OpenVINO cannot open it") as refused:
+        open_predictor(made.uri, manifest)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_whole_artifact_in_another_ones_place_is_refused(tmp_path, artifact):

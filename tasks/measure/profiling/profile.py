@@ -3,14 +3,19 @@
 Times come from calls without a profiler, the shares of operators from a few more with it. Compares no models.
 """
 
+import json
 import logging
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from serving.artifact import REST, file_sha256
 from serving.classes import BATCH_SIZE
-from tasks.artifacts import open_artifact
-from tasks.errors import DataError
+from serving.runtimes.cascade import FIRST
+from serving.runtimes.ngrams import NgramStage
+from tasks.artifacts import MANIFEST, open_artifact
+from tasks.errors import ArtifactError, DataError
 from tasks.measure.machine import describe_machine
 from tasks.measure.profiling.calls import choose_calls, open_parts, threads_of, time_calls, trace_calls
 from tasks.measure.profiling.roofline import Bound, Parts, Precision, Products, measure_roofs, name_bound
@@ -20,6 +25,7 @@ from tasks.records import Candidate
 log = logging.getLogger(__name__)
 
 SHOWN = 10  # operators
+PROFILED = ("torch", "onnx", "openvino")
 
 
 @dataclass(frozen=True)
@@ -61,17 +67,29 @@ def profile(
 ) -> Profile:
     """Return where the candidate's time goes on texts spread over those given, and write its trace to `trace_path`.
 
-    Takes about `seconds` and one more. `threads` defaults to the cores that this process may use.
+    Takes about `seconds` and one more. `threads` defaults to the cores that this process may use. Of a cascade it is
+    the model behind its first stage that is profiled, on the texts that reach it.
 
     Raises:
-        ArtifactError: the artifact is missing or changed.
+        ArtifactError: the artifact is missing or changed, or its runtime is not profiled.
         DataError: there are no texts.
         StorageError: the trace cannot be written.
     """
     if not texts:
         raise DataError("profile: there are no texts to run the model on; give it a split that has rows")
+    threads = describe_machine(threads).threads
+    if candidate.runtime == "cascade":
+        return _profile_cascade(candidate, texts, trace_path, batch_size, seconds, threads)
+    if candidate.runtime not in PROFILED:
+        raise ArtifactError(f"profile: runtime {candidate.runtime!r} is not profiled, only {', '.join(PROFILED)}")
+    return _profile_one(candidate, texts, trace_path, batch_size, seconds, threads)
+
+
+def _profile_one(
+    candidate: Candidate, texts: Sequence[str], trace_path: Path, batch_size: int, seconds: float, threads: int
+) -> Profile:
     folder, manifest = open_artifact(candidate)
-    runtime, threads = manifest["runtime"], describe_machine(threads).threads
+    runtime = manifest["runtime"]
     with threads_of(runtime, threads):
         model = open_parts(folder, manifest, threads)
         calls = choose_calls(model, texts, batch_size, seconds)
@@ -90,6 +108,31 @@ def profile(
         _seconds(timed, "call") / rounds / answered, parts, _top(operations, model_s, len(calls)), products,
         bound, sentence, str(trace_path),
     )  # fmt: skip
+
+
+def _profile_cascade(
+    candidate: Candidate, texts: Sequence[str], trace_path: Path, batch_size: int, seconds: float, threads: int
+) -> Profile:
+    """Return the profile of what is behind the first stage, with the stage's share and time before its sentence."""
+    folder, manifest = open_artifact(candidate)
+    first, threshold = NgramStage(folder / FIRST, len(manifest["labels"])), manifest["threshold"]
+    first.answers(texts[:SHOWN])  # not counted
+    started = time.perf_counter()
+    sure = first.answers(texts)[1] >= threshold
+    each = (time.perf_counter() - started) / len(texts)
+    left = [text for text, known in zip(texts, sure, strict=True) if not known]
+    behind = json.loads((folder / REST / MANIFEST).read_text("utf-8"))["runtime"]
+    rest = Candidate(str(folder / REST), file_sha256(folder / REST / MANIFEST), behind, 0)
+    found = profile(rest, left or texts, trace_path, batch_size=batch_size, seconds=seconds, threads=threads)
+    share = float(sure.mean())
+    return replace(
+        found,
+        candidate=candidate.digest,
+        runtime="cascade",
+        seconds_per_text=each + (1 - share) * found.seconds_per_text,
+        sentence=f"The first stage answers {100 * share:.0f} % of the texts, in {1e6 * each:.0f} us each; behind it: "
+        f"{found.sentence}",
+    )
 
 
 def _seconds(spans: list[Span], name: str) -> float:

@@ -16,8 +16,12 @@ from tasks.measure.profiling.roofline import Precision
 Event = dict[str, Any]
 RUN = "model_run"  # what ONNX Runtime calls a run of the model, and PyTorch's runs are marked with
 KEPT_ARGS = ("op_name", "input_type_shape", "output_type_shape", "Input Dims", "Input type")
-INT8_PRODUCTS = {"DynamicQuantizeMatMul", "MatMulIntegerToFloat", "MatMulInteger", "QLinearMatMul", "QGemm"}
-ONNX_PRODUCTS = {"MatMul", "FusedMatMul", "Gemm", "FusedGemm"} | INT8_PRODUCTS
+OPENVINO_INT8 = " int8"  # marks OpenVINO's products in int8, which have the names of those in float
+INT8_PRODUCTS = {
+    "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "MatMulInteger", "QLinearMatMul", "QGemm",
+    f"FullyConnected{OPENVINO_INT8}", f"MatMul{OPENVINO_INT8}",
+}  # fmt: skip
+ONNX_PRODUCTS = {"MatMul", "FusedMatMul", "Gemm", "FusedGemm", "FullyConnected"} | INT8_PRODUCTS
 TORCH_PRODUCTS = {"linear": 0, "matmul": 0, "mm": 0, "bmm": 0, "addmm": 1, "baddbmm": 1}  # where the left matrix stands
 ATTENTION = "scaled_dot_product_attention"
 PARTS_THREAD = 2**22 + 1  # above every thread number of Linux: the parts' own line in the picture
