@@ -45,7 +45,7 @@ CODE = {  # the code that decides what a stage makes; a change of it changes the
     "fit": ["train"],
     "tokens": ["train/engine/tokens.py"],
     "compress": ["compress", "train", "data/augmentation", "data/drawing.py", "../serving"],
-    "first_stage": ["compress/cascading", "train", "data/drawing.py", "../serving"],
+    "first_stage": ["compress/cascading", "train", "data/augmentation", "data/drawing.py", "../serving"],
     "answers": ["train", "../serving"],
     "slices": ["measure/quality/slices.py", "data/cleaning/language.py", *SIMILARITY, *PERSONAL],
     "score": ["measure/quality", "../serving"],

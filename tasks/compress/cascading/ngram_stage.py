@@ -28,7 +28,7 @@ from tasks.progress import report_progress
 log = logging.getLogger(__name__)
 
 STRENGTHS = (30.0, 300.0)  # of which the data choose; banking77 and clinc150 like the second best, sms_spam the first
-STEPS = 80  # of L-BFGS; after half as many the stage agrees less
+STEPS = 120  # of L-BFGS; after 40 the stage agrees less
 JUDGING = 0.2  # of the texts, which judge the strengths
 
 
@@ -44,10 +44,11 @@ class Stage:
 def fit_stage(texts: Sequence[str], answers: np.ndarray, real: int, max_features: int, seed: int) -> Stage:
     """Return the stage that learned the answers, [texts, labels] probabilities, to the texts.
 
-    How far its weights are held back is chosen on the first `real` texts, those that are no altered copies of others:
-    by the cross-entropy on a part of them, drawn by their hash, that a first fit does not learn from.
+    The first `real` texts are those that were not made of others. The features are theirs; and how far the weights are
+    held back is chosen by the cross-entropy on a part of them, drawn by their hash, that a first fit does not learn
+    from.
     """
-    features = find_features(texts, max_features)
+    features = find_features(texts[:real], max_features)
     targets = answers.astype(np.float32)
     strength = _choose_strength(texts[:real], targets[:real], features, seed)
     model = _fit(text_rows(texts, features), targets, strength, len(STRENGTHS))
@@ -58,7 +59,9 @@ def _choose_strength(texts: Sequence[str], targets: np.ndarray, features: Featur
     judging = np.array([unit_interval(seed, "strength", text) < JUDGING for text in texts])
     if judging.all() or not judging.any():
         return STRENGTHS[-1]
-    learned, judged = (text_rows([texts[at] for at in np.flatnonzero(of)], features) for of in (~judging, judging))
+    learned, judged = (
+        text_rows([texts[at] for at in np.flatnonzero(of).tolist()], features) for of in (~judging, judging)
+    )
     tried = [_fit(learned, targets[~judging], strength, number) for number, strength in enumerate(STRENGTHS)]
     losses = [cross_entropy(model, judged, targets[judging]) for model in tried]
     log.info("cascade: cross-entropy %s of the strengths %s", [round(loss, 4) for loss in losses], STRENGTHS)
