@@ -34,17 +34,12 @@ def read_model(path: Path) -> Any:
         ModelError: the file is damaged.
     """
     import onnx
-    from google.protobuf.message import DecodeError
 
     try:
-        model = onnx.load(path)
         open_model(path)
-    except (DecodeError, ModelError, onnx.checker.ValidationError) as error:
-        raise ModelError(
-            f"compress: {path} is no ONNX model that can be opened ({_first_line(error)}); delete {path.parent} and run "
-            "again"
-        ) from error
-    return model
+    except ModelError as error:
+        raise ModelError(f"compress: {path}: {error}; delete {path.parent} and run again") from error
+    return onnx.load(path)
 
 
 def _first_line(error: Exception) -> str:
