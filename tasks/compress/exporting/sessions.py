@@ -17,6 +17,7 @@ def open_model(model: Any, threads: int | None = None) -> Any:
 
     options = SessionOptions()
     options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads must not steal the CPU
     if threads is not None:
         options.intra_op_num_threads = threads
     given = str(model) if isinstance(model, str | Path) else model.SerializeToString()
