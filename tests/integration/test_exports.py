@@ -138,6 +138,9 @@ def test_nncf_comes_without_telemetry_and_leaves_the_loggers() -> None:
 
     assert not isinstance(wrapper.telemetry, wrapper.NNCFTelemetry)
     assert not hasattr(wrapper, "Telemetry")  # what would send: its import failed, as if it were not installed
+    from openvino.tools.ovc import telemetry_utils
+
+    assert telemetry_utils.tm.__name__ == "openvino.tools.ovc.telemetry_stub"
     assert nncf.__name__ == "nncf"
 
 
