@@ -1,7 +1,7 @@
 """An ONNX graph with fewer and quicker nodes: a small model's time at batch 1 is mostly their number. Exports nothing.
 
-Attention becomes one node (the fusions of onnxscript, made for ONNX Runtime); where its mask only hides padding, which is
-measured on the graph itself, the node takes the mask as it comes. The sum before a layer normalisation stands as `Sum`:
+Attention becomes one node (the fusions of onnxscript, made for ONNX Runtime) where its mask only hides padding, which
+is measured on the graph itself; the node takes the mask as it comes. The sum before a layer normalisation is a `Sum`:
 ONNX Runtime would fuse `Add` into its SkipLayerNormalization, several times slower on a CPU than the two nodes.
 Whether the outcome still answers as the model does is for the caller to check.
 """

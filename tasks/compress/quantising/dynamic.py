@@ -59,5 +59,5 @@ def quantise_graph(
 
 
 def not_of_quantiser(record: logging.LogRecord) -> bool:
-    """Return whether a record is anyone's but ONNX Runtime's quantiser's, which tells the root logger of every tensor."""
+    """Return whether a record is not of ONNX Runtime's quantiser, which tells the root logger of every tensor."""
     return "onnxruntime" not in Path(record.pathname).parts

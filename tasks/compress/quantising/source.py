@@ -1,4 +1,4 @@
-"""What every quantising pass begins and ends with: the float ONNX model that it takes, real rows, the sealed outcome."""
+"""What every quantising pass begins and ends with: a float ONNX model, real rows, the sealed outcome."""
 
 import logging
 import random
@@ -53,7 +53,7 @@ def open_float(kind: str, source: Candidate, folder: Path) -> FloatModel:
     if manifest["runtime"] != "onnx" or "weights" in manifest:
         found = manifest.get("weights", manifest["runtime"])
         raise ModelError(
-            f"compress: {kind} needs a float ONNX model, not {found!r}; put the pass `onnx` before it, and quantise once"
+            f"compress: {kind} needs a float ONNX model, not {found!r}; put the pass `onnx` before it, once"
         )
     model = read_model(origin / manifest["onnx"])
     folder.mkdir(parents=True, exist_ok=True)
