@@ -13,8 +13,7 @@ The bound is on the stage's own answers against the origin's. The model behind i
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,6 @@ from serving.classes import softmax
 from serving.runtimes.cascade import FIRST
 from serving.runtimes.ngrams import NgramStage
 from tasks.artifacts import OF_THE_MODEL, open_artifact, seal
-from tasks.compress.cascading.kept import keep_stage
 from tasks.compress.material import Material
 from tasks.compress.methods import Cascade
 from tasks.data.drawing import unit_interval
@@ -33,11 +31,11 @@ from tasks.errors import ModelError
 from tasks.records import Candidate
 
 if TYPE_CHECKING:
+    from tasks.compress.cascading.ngram_stage import Stage
     from tasks.compress.cascading.threshold import Threshold
 
 log = logging.getLogger(__name__)
 
-AGREEMENT = 0.9  # what stands for any in what a stage is made of: it does not depend on it
 MOST_ROWS = 5000  # unlabelled texts that are kept from learning for the threshold
 
 
@@ -61,18 +59,23 @@ def put_in_front(method: Cascade, source: Candidate, folder: Path, material: Mat
         ModelError: the source is not served or no classifier, the origin has other labels, the rows are too few for
             any threshold to hold, or the stage's surest answers differ from the origin's.
     """
+    from tasks.compress.cascading.ngram_stage import fit_stage, write_stage
+
     origin, manifest = open_artifact(source)
     _check(manifest, material)
     texts = _divide(material, method.seed)
     _check_rows(method, texts)
     labels: list[str] = manifest["labels"]
-    made_of = [asdict(replace(method, agreement=AGREEMENT, confidence=AGREEMENT)), labels, asdict(texts)]
-    fitted = keep_stage(material.answers, made_of, partial(_fit_into, method, texts, material, labels), folder / FIRST)
+    learned = [answers_of(material, each, labels, "auto") for each in (texts.train, texts.further) if each]
+    stage = fit_stage(
+        [*texts.train, *texts.further], softmax(np.concatenate(learned)), method.max_features, method.seed
+    )
+    write_stage(stage, folder / FIRST)
     best, confidences, _ = NgramStage(folder / FIRST, len(labels)).answers(texts.held)
     agrees = best == answers_of(material, texts.held, labels, "fp32").argmax(axis=1)
     threshold = _choose(method, confidences, agrees)
     right = [labels[at] == label for at, (_, label) in zip(best, material.valid, strict=False)]
-    notes = _notes(threshold) | fitted | ({"first_accuracy": float(np.mean(right))} if right else {})
+    notes = _notes(threshold, stage) | ({"first_accuracy": float(np.mean(right))} if right else {})
     log.info("cascade: %s", ", ".join(f"{name} {value:.4g}" for name, value in notes.items()))
     shutil.copytree(origin, folder / REST, dirs_exist_ok=True)
     shutil.copy(origin / "tokenizer.json", folder)
@@ -146,25 +149,13 @@ def _choose(method: Cascade, confidences: np.ndarray, agrees: np.ndarray) -> "Th
     return threshold
 
 
-def _fit_into(
-    method: Cascade, texts: Texts, material: Material, labels: Sequence[str], folder: Path
-) -> dict[str, float]:
-    """Fit the stage and write it into the folder; returns its notes."""
-    from tasks.compress.cascading.ngram_stage import fit_stage, write_stage
-
-    learned = [answers_of(material, each, labels, "auto") for each in (texts.train, texts.further) if each]
-    stage = fit_stage(
-        [*texts.train, *texts.further], softmax(np.concatenate(learned)), method.max_features, method.seed
-    )
-    write_stage(stage, folder)
-    return {"first_features": len(stage.features.idf), "first_strength": stage.strength}
-
-
-def _notes(threshold: "Threshold") -> dict[str, float]:
+def _notes(threshold: "Threshold", stage: "Stage") -> dict[str, float]:
     return {
         "threshold": threshold.value,
         "coverage": threshold.answered / threshold.rows,
         "differing": threshold.differing / threshold.rows,
         "differing_bound": threshold.bound,
         "threshold_rows": threshold.rows,
+        "first_features": len(stage.features.idf),
+        "first_strength": stage.strength,
     }
