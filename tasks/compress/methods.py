@@ -199,6 +199,7 @@ class Cascade:
     agreement: Annotated[float, Field(gt=0.5, lt=1)] = 0.98
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     max_features: Annotated[int, Field(ge=100)] = 50_000  # of the stage, the most frequent
+    variants: Annotated[int, Field(ge=0)] = 1  # altered copies of each training text that the stage learns from too
     seed: int = 13
 
 

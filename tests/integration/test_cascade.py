@@ -90,7 +90,10 @@ def test_its_notes_are_what_the_held_out_rows_show(made, material):
 
 
 def test_the_same_pass_gives_the_same_bytes(made, rest, material, root):
-    assert compress_pass(METHOD, rest, root / "again", material).digest == made.digest
+    """With a first stage that was kept beside the answers, and with one that is fitted anew."""
+    assert len(list(material.answers.glob("first-*"))) == 1
+    assert compress_pass(METHOD, rest, root / "kept", material).digest == made.digest
+    assert compress_pass(METHOD, rest, root / "anew", replace(material, answers=None)).digest == made.digest
 
 
 def test_a_second_one_stands_in_front_of_the_first(made, material, root):

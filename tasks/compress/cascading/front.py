@@ -11,6 +11,7 @@ The bound is on the stage's own answers against the origin's. The model behind i
 """
 
 import logging
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,9 +30,9 @@ from tasks.compress.methods import Cascade
 from tasks.data.drawing import unit_interval
 from tasks.errors import ModelError
 from tasks.records import Candidate
+from tasks.store import cache_key
 
 if TYPE_CHECKING:
-    from tasks.compress.cascading.ngram_stage import Stage
     from tasks.compress.cascading.threshold import Threshold
 
 log = logging.getLogger(__name__)
@@ -51,36 +52,60 @@ class Texts:
 def put_in_front(method: Cascade, source: Candidate, folder: Path, material: Material) -> Candidate:
     """Return the source behind a first stage, as a cascade's artifact in `folder`.
 
-    Its notes are the threshold, the share of the held-out texts that the stage answers (`coverage`) and of those it
-    answers otherwise than the origin (`differing`) with the bound on it, how many rows chose it, the stage's features,
-    and its accuracy on `valid`, alone.
+    Its notes are the threshold, the shares of the held-out texts that the stage answers (`coverage`) and that it
+    answers otherwise than the origin (`differing`), with the bound on that, how many texts there were, and the stage's
+    accuracy on `valid`, alone.
 
     Raises:
         ModelError: the source is not served or no classifier, the origin has other labels, the rows are too few for
             any threshold to hold, or the stage's surest answers differ from the origin's.
     """
-    from tasks.compress.cascading.ngram_stage import fit_stage, write_stage
-
     origin, manifest = open_artifact(source)
     _check(manifest, material)
     texts = _divide(material, method.seed)
     _check_rows(method, texts)
     labels: list[str] = manifest["labels"]
-    learned = [answers_of(material, each, labels, "auto") for each in (texts.train, texts.further) if each]
-    stage = fit_stage(
-        [*texts.train, *texts.further], softmax(np.concatenate(learned)), method.max_features, method.seed
-    )
-    write_stage(stage, folder / FIRST)
+    _write_first(method, folder / FIRST, texts, labels, material)
     best, confidences, _ = NgramStage(folder / FIRST, len(labels)).answers(texts.held)
     agrees = best == answers_of(material, texts.held, labels, "fp32").argmax(axis=1)
     threshold = _choose(method, confidences, agrees)
     right = [labels[at] == label for at, (_, label) in zip(best, material.valid, strict=False)]
-    notes = _notes(threshold, stage) | ({"first_accuracy": float(np.mean(right))} if right else {})
+    notes = _notes(threshold) | ({"first_accuracy": float(np.mean(right))} if right else {})
     log.info("cascade: %s", ", ".join(f"{name} {value:.4g}" for name, value in notes.items()))
     shutil.copytree(origin, folder / REST, dirs_exist_ok=True)
     shutil.copy(origin / "tokenizer.json", folder)
     of_the_model = {name: manifest[name] for name in OF_THE_MODEL}
     return seal(folder, runtime="cascade", notes=notes, threshold=threshold.value, **of_the_model)
+
+
+def _write_first(method: Cascade, folder: Path, texts: Texts, labels: list[str], material: Material) -> None:
+    """Write the first stage into the folder; it is kept beside the answers that it learned, for other cascades."""
+    from tasks.compress.cascading.ngram_stage import fit_stage, write_stage
+    from tasks.compress.cascading.variants import vary
+
+    asked = [material.origin.digest, texts.train, texts.further, texts.held, labels]
+    key = cache_key("first_stage", *asked, method.variants, method.max_features, method.seed)
+    kept = material.answers / f"first-{key}" if material.answers else None
+    if kept is None or not kept.is_dir():
+        real = [*texts.train, *texts.further]
+        varied = vary(real, method.variants, method.seed, texts.held)
+        parts = [answers_of(material, each, labels, "auto") for each in (texts.train, texts.further, varied) if each]
+        answers = softmax(np.concatenate(parts))
+        write_stage(fit_stage([*real, *varied], answers, len(real), method.max_features, method.seed), folder)
+        if kept is not None:
+            _keep(folder, kept)
+    else:
+        shutil.copytree(kept, folder, dirs_exist_ok=True)
+
+
+def _keep(folder: Path, kept: Path) -> None:
+    """Copy the folder to where it is kept, whole or not at all; another process may do so at once."""
+    partial = kept.with_suffix(f".{os.getpid()}.partial")
+    shutil.copytree(folder, partial, dirs_exist_ok=True)
+    try:
+        partial.rename(kept)
+    except OSError:  # the other was first, and wrote the same
+        shutil.rmtree(partial)
 
 
 def answers_of(material: Material, texts: Sequence[str], labels: Sequence[str], precision: str) -> np.ndarray:
@@ -149,13 +174,11 @@ def _choose(method: Cascade, confidences: np.ndarray, agrees: np.ndarray) -> "Th
     return threshold
 
 
-def _notes(threshold: "Threshold", stage: "Stage") -> dict[str, float]:
+def _notes(threshold: "Threshold") -> dict[str, float]:
     return {
         "threshold": threshold.value,
         "coverage": threshold.answered / threshold.rows,
         "differing": threshold.differing / threshold.rows,
         "differing_bound": threshold.bound,
         "threshold_rows": threshold.rows,
-        "first_features": len(stage.features.idf),
-        "first_strength": stage.strength,
     }
