@@ -102,9 +102,9 @@ class DistilInto:
 
     kind: Literal["distil"] = "distil"
     student: Layers | Base = (0,)  # layers of the source to keep, or a base
-    epochs: Annotated[int, Field(ge=1, le=1000)] = 6
-    learning_rate: Rate = 5e-4
-    batch_size: Annotated[int, Field(ge=1, le=4096)] = 32
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 4
+    learning_rate: Rate = 1e-3
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 64
     temperature: Annotated[float, Field(gt=0, le=100)] = 2.0
     mix: Annotated[float, Field(ge=0, le=1)] = 0.9  # weight of the answers, against that of the labels
     augment: Annotated[int, Field(ge=0, le=100)] = 2  # further texts made of each training text, which get answers only

