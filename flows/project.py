@@ -28,6 +28,7 @@ QUIET = {  # nothing phones home
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "ITERATIVE_DO_NOT_TRACK": "1",
+    "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime's; OpenVINO's has no variable, so `import_openvino` shuts it
     "GX_ANALYTICS_ENABLED": "false",
     "DASK_LOGGING__DISTRIBUTED": "error",
     "RAY_USAGE_STATS_ENABLED": "0",

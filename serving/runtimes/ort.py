@@ -1,5 +1,6 @@
 """A classifier in ONNX Runtime, on the CPU or by TensorRT. Imports neither torch nor MLflow, and never unpickles."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,28 @@ from serving.predictors import Predictions
 TENSORRT = "TensorrtExecutionProvider"
 
 
+def import_onnxruntime() -> Any:
+    """Return the package `onnxruntime`, its telemetry switched off where the user has not decided: it names the device.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when the package is first imported
+    import onnxruntime
+
+    return onnxruntime
+
+
 def open_session(folder: Path, manifest: dict[str, Any], threads: int | None = None, trace_prefix: str = "") -> Any:
     """Return the ONNX Runtime session that serves an artifact; with a `trace_prefix` it writes a trace of every run.
 
     Raises:
         ArtifactInvalid: ONNX Runtime or what the artifact's runtime needs is not installed, or the file is no model.
     """
-    onnxruntime = _import_onnxruntime(folder)
+    try:
+        onnxruntime = import_onnxruntime()
+    except ImportError as error:
+        raise ArtifactInvalid(f"{folder}: needs ONNX Runtime; `pip install onnxruntime` ({error})") from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads must not steal the CPU
@@ -37,14 +53,6 @@ def open_session(folder: Path, manifest: dict[str, Any], threads: int | None = N
     if manifest.get("runtime") == "tensorrt" and TENSORRT not in session.get_providers():
         raise ArtifactInvalid(f"{folder}: TensorRT does not start here; install it with a driver and GPU that it takes")
     return session
-
-
-def _import_onnxruntime(folder: Path) -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ArtifactInvalid(f"{folder}: needs ONNX Runtime; `pip install onnxruntime` ({error})") from error
-    return onnxruntime
 
 
 def _providers(folder: Path, manifest: dict[str, Any], available: Sequence[str]) -> list[Any]:

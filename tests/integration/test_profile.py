@@ -1,6 +1,7 @@
 """`ratchet profile` on artifacts of a tiny base (PyTorch, ONNX, int8), the command with a real MLflow registry."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,6 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.project import Project, only_one, open_project
+from serving.loading import load_predictor
+from serving.runtimes.openvino_runtime import import_openvino
+from tasks.artifacts import OF_THE_MODEL, open_artifact, seal
 from tasks.compress.exporting.onnx_export import export_onnx
 from tasks.compress.methods import Int8Dynamic, Onnx
 from tasks.compress.quantising.dynamic import quantise_dynamic
@@ -21,12 +25,14 @@ from tasks.specs import Recipe
 from tests.compress_support import material_of
 from tests.e2e.commands import Answer, ratchet_here
 from tests.loop_support import LATER, make_project, messages
+from tests.serving_support import make_cascade
 
 pytestmark = pytest.mark.filterwarnings("default")
 
 LABELS = ["account", "delivery", "praise", "refund"]
 TEXTS = [row["text"] for row in messages(60, seed=3, later=True)]
-PRODUCTS = {"torch": {"linear"}, "onnx": {"MatMul", "Gemm"}, "int8": {"DynamicQuantizeMatMul", "MatMulIntegerToFloat"}}
+PRODUCTS = {"torch": {"linear"}, "onnx": {"MatMul", "Gemm"}, "int8": {"DynamicQuantizeMatMul", "MatMulIntegerToFloat"},
+            "openvino": {"FullyConnected"}}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +45,27 @@ def candidates(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
     model, tokenizer = load_base(str(tiny_base), len(LABELS), "mean", 0.0)
     source = save_artifact(root / "torch", model, tokenizer, pooling="mean", notes={}, labels=LABELS, max_length=32)
     exported = export_onnx(Onnx(), source, root / "onnx", material_of(source))
+    words = {"please": [0, 0, 0, 9], "the": [0, 1, 0, 0]}
+    openvino = _in_openvino(exported, root / "openvino")
     return {
         "torch": source,
         "onnx": exported,
+        "openvino": openvino,
+        "cascade": make_cascade(root / "cascade", openvino, words, bias=[0, 0, 0, 0], threshold=0.9),
         "int8": quantise_dynamic(Int8Dynamic(), exported, root / "int8", material_of(source)),
     }
 
 
-@pytest.mark.parametrize("form", ["torch", "onnx", "int8"])
+def _in_openvino(exported: Candidate, folder: Path) -> Candidate:
+    _, manifest = open_artifact(exported)
+    openvino = import_openvino()
+    folder.mkdir()
+    openvino.save_model(openvino.Core().read_model(f"{exported.uri}/model.onnx"), str(folder / "model.xml"), False)
+    shutil.copy(f"{exported.uri}/tokenizer.json", folder)
+    return seal(folder, runtime="openvino", openvino="model.xml", notes={}, **{n: manifest[n] for n in OF_THE_MODEL})
+
+
+@pytest.mark.parametrize("form", ["torch", "onnx", "int8", "openvino"])
 def test_each_runtime_is_profiled_and_its_trace_holds_no_text(
     form: str, candidates: dict[str, Candidate], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -67,6 +86,18 @@ def test_each_runtime_is_profiled_and_its_trace_holds_no_text(
     events = json.loads(written)["traceEvents"]
     assert sum(event["name"] == RUN for event in events) == sum(event["name"] == "model" for event in events)
     assert capfd.readouterr() == ("", "")
+
+
+def test_of_a_cascade_the_model_behind_its_first_stage_is_profiled(
+    candidates: dict[str, Candidate], tmp_path: Path
+) -> None:
+    found = profile(candidates["cascade"], ["please"] * 30 + TEXTS[:10], tmp_path / "t.json", seconds=0.2, threads=1)
+    sure = load_predictor(Path(candidates["cascade"].uri)).stages_of(["please"] * 30 + TEXTS[:10]).count(0)  # type: ignore[attr-defined]
+    assert sure >= 30
+    assert (found.runtime, found.candidate) == ("cascade", candidates["cascade"].digest)
+    assert found.sentence.startswith(f"The first stage answers {100 * sure / 40:.0f} % of the texts, in ")
+    assert {operator.name for operator in found.operators} & PRODUCTS["openvino"]
+    assert found.seconds_per_text > 0
 
 
 def test_torch_counts_the_products_that_the_tiny_base_makes(candidates: dict[str, Candidate], tmp_path: Path) -> None:

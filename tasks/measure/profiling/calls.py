@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from serving.artifact import ArtifactInvalid
 from serving.classes import Tokenize, predict_classes, tokenizer_function
 from serving.runtimes.ort import open_session
+from tasks.errors import ArtifactError
 from tasks.measure.profiling.openvino_trace import OpenVinoTrace
 from tasks.measure.profiling.trace import RUN, Event, Span, read_events
 
@@ -48,15 +50,26 @@ def threads_of(runtime: str, threads: int) -> Iterator[None]:
 
 
 def open_parts(folder: Path, manifest: dict[str, Any], threads: int) -> Parted:
-    """Return the parts of the artifact's predictor; PyTorch uses the threads that are set for the process."""
+    """Return the parts of the artifact's predictor; PyTorch uses the threads that are set for the process.
+
+    Raises:
+        ArtifactError: its runtime cannot open it.
+    """
     if manifest["runtime"] == "torch":
         return _open_torch(folder, manifest)
-    if manifest["runtime"] == "openvino":
-        from serving.runtimes.openvino_runtime import OpenVinoPredictor
+    try:
+        if manifest["runtime"] == "openvino":
+            return _open_openvino(folder, manifest, threads)
+        return _parts_of(manifest, folder, open_session(folder, manifest, threads))
+    except ArtifactInvalid as error:
+        raise ArtifactError(str(error)) from error
 
-        predictor = OpenVinoPredictor(folder, manifest, threads)
-        return Parted(manifest["labels"], tokenizer_function(folder, manifest["max_length"]), predictor.logits)
-    return _parts_of(manifest, folder, open_session(folder, manifest, threads))
+
+def _open_openvino(folder: Path, manifest: dict[str, Any], threads: int) -> Parted:
+    from serving.runtimes.openvino_runtime import OpenVinoPredictor
+
+    predictor = OpenVinoPredictor(folder, manifest, threads)
+    return Parted(manifest["labels"], tokenizer_function(folder, manifest["max_length"]), predictor.logits)
 
 
 def _parts_of(manifest: dict[str, Any], folder: Path, session: Any) -> Parted:

@@ -3,12 +3,12 @@
 Times come from calls without a profiler, the shares of operators from a few more with it. Compares no models.
 """
 
+import json
 import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from serving.artifact import REST, file_sha256
 from serving.classes import BATCH_SIZE
@@ -77,12 +77,19 @@ def profile(
     """
     if not texts:
         raise DataError("profile: there are no texts to run the model on; give it a split that has rows")
+    threads = describe_machine(threads).threads
+    if candidate.runtime == "cascade":
+        return _profile_cascade(candidate, texts, trace_path, batch_size, seconds, threads)
+    if candidate.runtime not in PROFILED:
+        raise ArtifactError(f"profile: runtime {candidate.runtime!r} is not profiled, only {', '.join(PROFILED)}")
+    return _profile_one(candidate, texts, trace_path, batch_size, seconds, threads)
+
+
+def _profile_one(
+    candidate: Candidate, texts: Sequence[str], trace_path: Path, batch_size: int, seconds: float, threads: int
+) -> Profile:
     folder, manifest = open_artifact(candidate)
-    if manifest["runtime"] == "cascade":
-        return _profile_cascade(candidate, folder, manifest, texts, trace_path, batch_size, seconds, threads)
-    runtime, threads = manifest["runtime"], describe_machine(threads).threads
-    if runtime not in PROFILED:
-        raise ArtifactError(f"profile: runtime {runtime!r} is not profiled, only {', '.join(PROFILED)} and cascades")
+    runtime = manifest["runtime"]
     with threads_of(runtime, threads):
         model = open_parts(folder, manifest, threads)
         calls = choose_calls(model, texts, batch_size, seconds)
@@ -104,17 +111,18 @@ def profile(
 
 
 def _profile_cascade(
-    candidate: Candidate, folder: Path, manifest: dict[str, Any], texts: Sequence[str], trace_path: Path,
-    batch_size: int, seconds: float, threads: int | None,
-) -> Profile:  # fmt: skip
+    candidate: Candidate, texts: Sequence[str], trace_path: Path, batch_size: int, seconds: float, threads: int
+) -> Profile:
     """Return the profile of what is behind the first stage, with the stage's share and time before its sentence."""
+    folder, manifest = open_artifact(candidate)
     first, threshold = NgramStage(folder / FIRST, len(manifest["labels"])), manifest["threshold"]
     first.answers(texts[:SHOWN])  # not counted
     started = time.perf_counter()
     sure = first.answers(texts)[1] >= threshold
     each = (time.perf_counter() - started) / len(texts)
     left = [text for text, known in zip(texts, sure, strict=True) if not known]
-    rest = Candidate(str(folder / REST), file_sha256(folder / REST / MANIFEST), "", 0, {})
+    behind = json.loads((folder / REST / MANIFEST).read_text("utf-8"))["runtime"]
+    rest = Candidate(str(folder / REST), file_sha256(folder / REST / MANIFEST), behind, 0)
     found = profile(rest, left or texts, trace_path, batch_size=batch_size, seconds=seconds, threads=threads)
     share = float(sure.mean())
     return replace(

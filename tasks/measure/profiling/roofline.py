@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from serving.runtimes.ort import import_onnxruntime
+
 SIDES = (512, 1024)  # of the square matrices whose product gives the arithmetic roof
 WIDE = 4096  # of the matrix that is read once for the memory roof: 67 MB, more than most caches hold
 REPEATS = 8
@@ -162,7 +164,6 @@ def _product(runtime: str, precision: Precision, threads: int) -> Callable[[np.n
         import torch
 
         return lambda left, right: torch.mm(torch.from_numpy(left), torch.from_numpy(right))
-    import onnxruntime
     from onnx import TensorProto, helper
 
     name, *kinds = {
@@ -176,6 +177,7 @@ def _product(runtime: str, precision: Precision, threads: int) -> Callable[[np.n
     )
     graph = helper.make_graph([helper.make_node(name, ["left", "right"], ["made"])], "product", [left, right], [made])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -29,7 +29,7 @@ from tasks.specs import BenchmarkSpec
 
 log = logging.getLogger(__name__)
 
-WARM_UP = 5
+WARM_UP = 20  # texts, from the shortest to the longest
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,11 @@ def _tokenizer(candidate: Candidate) -> Tokenize:
 
 
 def _warm_up(predictors: Sequence[Predictor], texts: Sequence[str], batch_size: int) -> None:
+    """Answer texts of every length and a batch: a runtime may prepare itself for each length when it first comes."""
+    ordered = sorted(texts, key=len)
+    spread = [ordered[row * (len(ordered) - 1) // (WARM_UP - 1)] for row in range(WARM_UP)]
     for predictor in predictors:
-        for text in texts[:WARM_UP]:
+        for text in spread:
             predictor.predict([text])
         predictor.predict(list(texts[:batch_size]))
 
