@@ -11,7 +11,7 @@ from tasks.measure.runtime import load
 from tasks.records import Candidate
 from tasks.train.bases.loading import load_base
 from tasks.train.model import EncoderClassifier, load_artifact, save_artifact
-from tests.base_support import make_base
+from tests.base_support import make_base, make_tokenizer
 from tests.loop_support import FILLER, WORDS, messages
 
 LABELS = sorted(WORDS)
@@ -19,9 +19,11 @@ ROWS = [(row["text"], row["label"]) for row in messages(60, seed=5)]
 TEXTS = [text for text, _ in ROWS[:20]]
 
 
-def made(root: Path, family: str, **changes: object) -> Candidate:
+def made(root: Path, family: str, pad: str = "", **changes: object) -> Candidate:
     """Return an artifact of a family whose weights are drawn from a seed, wide enough that all of them matter."""
     base = make_base(root / "base", family, **changes)
+    if pad:
+        make_tokenizer(pad).save_pretrained(base)
     torch.manual_seed(7)
     model, tokenizer = load_base(str(base), len(LABELS), "mean", 0.0)
     with torch.no_grad():

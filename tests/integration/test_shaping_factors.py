@@ -10,7 +10,9 @@ from tasks.artifacts import open_artifact
 from tasks.compress.methods import Factorise
 from tasks.compress.pipeline import compress_pass
 from tasks.compress.shaping.low_rank import Directions, choose_ranks, directions, factors
+from tasks.compress.shaping.shaped import batches
 from tasks.errors import ModelError
+from tasks.train.bases.layers import encoder_layers
 from tasks.train.bases.reshape import LowRank, linear_layers
 from tasks.train.reopen import open_tokenizer
 from tests.compress_support import material_of
@@ -110,6 +112,24 @@ def test_a_factorised_model_opens_again_and_keeps_its_budget(family: str, aware:
     assert found.notes["parameters"] < source.notes["parameters"]
     again = compress_pass(method, source, tmp_path / "again", material_of(source, ROWS))
     assert again.digest == found.digest
+
+
+def test_a_thin_layer_answers_the_same_in_the_mean(tmp_path) -> None:
+    """Of the first layer that is thin and has a bias, whose inputs are the same before and after."""
+    source = made(tmp_path, "bert")
+    found = compress_pass(Factorise(keep=0.4, rows=40), source, tmp_path / "thin", material_of(source, ROWS[:40]))
+    folder, manifest = open_artifact(source)
+    means = []
+    for candidate in (source, found):
+        model, given = opened(candidate), []
+        query = encoder_layers(model.encoder)[0].attention.self.query
+        query.register_forward_hook(lambda _, taken, outputs, given=given: given.append(outputs[0]))
+        with torch.no_grad():
+            for text, _ in ROWS[:40]:  # one at a time: no padding
+                model(**next(batches(folder, manifest, [text])))
+        means.append(torch.cat(given).mean(0))
+    assert isinstance(query, LowRank)
+    torch.testing.assert_close(means[1], means[0], atol=1e-4, rtol=1e-4)
 
 
 def test_what_is_left_out_is_little_where_the_layers_are_of_low_rank(tmp_path) -> None:

@@ -35,16 +35,28 @@ def test_a_text_of_kept_tokens_is_answered_as_before(family, tmp_path):
 
 
 def test_numbers_in_the_config_move_with_their_tokens(tmp_path):
-    """Padding, start and end behind words that go: each keeps its vector."""
-    source = made(tmp_path, "bert", pad_token_id=40, eos_token_id=45, bos_token_id=6)
+    """Padding and end stand behind words that go: each keeps its vector."""
+    source = made(tmp_path, "bert", pad="track", eos_token_id=30, bos_token_id=10)
     words = {number: word for word, number in _tokens(source).items()}
-    rows = [(" ".join(words[number] for number in (40, 45, 44)), "refund")]
+    before = opened(source)
+    rows = [(f"please {words[30]}", "refund"), ("please", "refund")]
     found = compress_pass(TrimVocabulary(), source, tmp_path / "small", material_of(source, rows))
     config, now = opened(found).config, _tokens(found)
-    assert config.eos_token_id == now[words[45]] < 45
+    assert config.pad_token_id == now["track"] < before.config.pad_token_id
+    assert config.eos_token_id == now[words[30]] < 30
     assert config.bos_token_id is None  # its word went
-    old, new = (opened(one).encoder.get_input_embeddings().weight for one in (source, found))
-    assert torch.equal(new[now[words[44]]], old[44])
+    old, new = (model.encoder.get_input_embeddings().weight for model in (before, opened(found)))
+    assert all(torch.equal(new[number], old[_tokens(source)[word]]) for word, number in now.items())
+    texts = [text for text, _ in rows]  # of two lengths, so one is padded
+    assert abs(probabilities(found, texts) - probabilities(source, texts)).max() < 1e-6
+
+
+def test_positions_that_are_counted_from_the_padding_stay(tmp_path):
+    source = made(tmp_path, "roberta", pad="the", max_position_embeddings=80)
+    assert opened(source).config.pad_token_id == 5
+    found = compress_pass(TrimVocabulary(), source, tmp_path / "small", material_of(source, [("it now", "refund")]))
+    assert abs(probabilities(found, ["it now"]) - probabilities(source, ["it now"])).max() < 1e-6
+    assert len(_tokens(found)) < len(_tokens(source))
 
 
 def _tokens(candidate):

@@ -141,6 +141,17 @@ def test_the_merges_of_other_tokens_go() -> None:
     assert longest in smaller.encode(longest).tokens
 
 
+def test_an_unknown_character_costs_what_it_cost() -> None:
+    """Its price hangs on the least probable piece: were that to go, 'xab' and an unknown character would be cheaper."""
+    scores = {"<unk>": 0, "zz": -30, "xa": -19, "bé": -19, "cde": -1, "xab": -1, **dict.fromkeys("xabcdez", -19)}
+    tokenizer = Tokenizer(models.Unigram([(piece, float(score)) for piece, score in scores.items()], unk_id=0))
+    assert tokenizer.encode("xabécde").tokens == ["xa", "bé", "cde"]
+    smaller, former = trim(tokenizer, {tokenizer.token_to_id(piece) for piece in ("xa", "bé", "cde", "xab")})
+    assert smaller.encode("xabécde").tokens == ["xa", "bé", "cde"]
+    assert len(former) == len(scores)
+    assert "xab" not in trim(tokenizer, set())[0].get_vocab()
+
+
 def test_merges_may_be_written_either_way() -> None:
     content = json.loads(whole("bpe").to_str())
     content["model"]["merges"] = [" ".join(merge) for merge in content["model"]["merges"]]

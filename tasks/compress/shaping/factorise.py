@@ -33,7 +33,7 @@ def factorise(method: Factorise, source: Candidate, folder: Path, material: Mate
     measured: dict[str, tuple[Tensor, Tensor]] = {}
     if method.activation_aware:
         texts = [text for text, _ in drawn_rows(material, method.rows, method.kind)]
-        measured = moments(model, layers, batches(origin, manifest, texts))
+        measured = moments(model, layers, batches(origin, manifest, texts, method.kind))
         layers = {name: layer for name, layer in layers.items() if name in measured}  # one that no text reaches stays
     found = {}
     for number, (name, layer) in enumerate(layers.items()):

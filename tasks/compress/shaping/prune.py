@@ -38,7 +38,7 @@ def prune(method: Prune, source: Candidate, folder: Path, material: Material) ->
     by_input: dict[str, Tensor] = {}
     if method.importance == "activation":
         texts = [text for text, _ in drawn_rows(material, ROWS, method.kind)]
-        by_input = norms(model, layers, batches(origin, manifest, texts))
+        by_input = norms(model, layers, batches(origin, manifest, texts, method.kind))
     pruned = 0
     for name, weight in weights.items():
         scores = weight.abs()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.artifacts import open_artifact, seal
 from tasks.compress.material import Material, Rows
 from tasks.errors import ModelError
+from tasks.progress import report_progress
 from tasks.records import Candidate
 
 if TYPE_CHECKING:
@@ -63,13 +64,20 @@ def drawn_rows(material: Material, count: int, kind: str) -> Rows:
     return [material.train[place] for place in sorted(places, key=lambda place: (len(material.train[place][0]), place))]
 
 
-def batches(folder: Path, manifest: dict[str, Any], texts: Sequence[str]) -> "Iterator[dict[str, Tensor]]":
-    """Yield what the model takes of the texts, in their order: names to tensors [batch, tokens]."""
+def batches(
+    folder: Path, manifest: dict[str, Any], texts: Sequence[str], kind: str = ""
+) -> "Iterator[dict[str, Tensor]]":
+    """Yield what the model takes of the texts, in their order: names to tensors [batch, tokens].
+
+    A pass's `kind` says whose progress it is; none: nobody's.
+    """
     import torch
 
     from serving.classes import encodable, tokenizer_function
 
     tokenize = tokenizer_function(folder, manifest["max_length"])
     for start in range(0, len(texts), BATCH_SIZE):
+        if kind:
+            report_progress(kind, start, len(texts))
         made = tokenize([encodable(text) for text in texts[start : start + BATCH_SIZE]])
         yield {name: torch.from_numpy(made[name]) for name in manifest["inputs"]}

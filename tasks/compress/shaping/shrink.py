@@ -102,7 +102,7 @@ def _labelled(
     if unknown is not None:
         raise ModelError(f"compress: shrink expected the model's labels, and a training row has {unknown!r}; train the "
                          "model on these rows, or use importance: magnitude")  # fmt: skip
-    for start, batch in enumerate(batches(origin, manifest, [text for text, _ in rows])):
+    for start, batch in enumerate(batches(origin, manifest, [text for text, _ in rows], method.kind)):
         labels = [numbers[label] for _, label in rows[start * BATCH_SIZE : (start + 1) * BATCH_SIZE]]
         yield batch, torch.tensor(labels)
 

@@ -56,8 +56,7 @@ def needed(content: Json, used: Collection[int]) -> set[int]:
         merges = _merges(model)
         names = {number: token for token, number in tokens.items()}
         for number in list(stays):
-            for left, right in _derivation(names[number], merges, model):
-                stays |= {tokens[left], tokens[right], tokens[_joined(left, right, model)]}
+            stays |= {tokens[_joined(*pair, model)] for pair in _derivation(names[number], merges, model)}
     return stays
 
 

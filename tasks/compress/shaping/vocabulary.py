@@ -56,6 +56,7 @@ def trim_vocabulary(method: TrimVocabulary, source: Candidate, folder: Path, mat
     folder.mkdir(parents=True, exist_ok=True)
     (folder / TOKENIZER).write_text(json.dumps(smaller, ensure_ascii=False), "utf-8")
     model.encoder = with_words(model.encoder, former)
+    model.config = model.encoder.config
     notes = {"tokens": len(former), "tokens_dropped": len(vocabulary(content)) - len(former),
              "texts_changed": changed / len(texts)}  # fmt: skip
     log.info("trim_vocabulary: %d of %d tokens stay; %d of %d texts are tokenised otherwise", len(former),

@@ -28,5 +28,6 @@ def set_attention_window(method: Window, source: Candidate, folder: Path, materi
         model.encoder = narrow_window(model.encoder, method.tokens)
     except ModelError as error:
         raise ModelError(f"compress: window: {str(error).removeprefix('recipe.base: ')}") from error
+    model.config = model.encoder.config
     log.info("window: a token sees %d tokens in the layers that slide", method.tokens)
     return seal_shaped(folder, model, origin, manifest, {"window": method.tokens})

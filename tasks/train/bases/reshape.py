@@ -156,8 +156,8 @@ def check_runs(encoder: PreTrainedModel) -> None:
         RuntimeError: they do not run.
         ValueError: they would, but with other heads in queries, keys and values.
     """
-    block = HEADS.get(encoder.config.model_type)
-    for layer in encoder_layers(encoder) if block else ():
+    for layer in encoder_layers(encoder) if encoder.config.model_type in HEADS else ():
+        block = HEADS[encoder.config.model_type]
         widths = {outputs_of(layer.get_submodule(name)) // block.stacked for name in block.makers}
         if widths != {inputs_of(layer.get_submodule(block.reader))}:
             raise ValueError(f"its attention has {sorted(widths)} dimensions where they should be equal")
