@@ -6,6 +6,8 @@ from typing import Any
 
 from tasks.compress.cascading.front import put_in_front
 from tasks.compress.exporting.onnx_export import export_onnx
+from tasks.compress.exporting.openvino_export import export_openvino
+from tasks.compress.exporting.tensorrt_export import export_tensorrt
 from tasks.compress.material import Material
 from tasks.compress.methods import (
     Cascade,
@@ -13,14 +15,20 @@ from tasks.compress.methods import (
     DistilInto,
     Factorise,
     Int8Dynamic,
+    Int8Static,
     Onnx,
+    OpenVino,
     Prune,
     Recover,
     Shrink,
+    TensorRt,
     TrimVocabulary,
+    WeightOnly,
     Window,
 )
 from tasks.compress.quantising.dynamic import quantise_dynamic
+from tasks.compress.quantising.static import quantise_static
+from tasks.compress.quantising.weight_only import quantise_weights
 from tasks.compress.shaping.distil import distil_into
 from tasks.compress.shaping.factorise import factorise
 from tasks.compress.shaping.prune import prune
@@ -43,8 +51,12 @@ PASSES: dict[type[Any], Pass] = {
     Recover: recover,
     # PyTorch to what is served
     Onnx: export_onnx,
+    OpenVino: export_openvino,
+    TensorRt: export_tensorrt,
     # ONNX to narrower ONNX
     Int8Dynamic: quantise_dynamic,
+    Int8Static: quantise_static,
+    WeightOnly: quantise_weights,
     # what is served to a cascade
     Cascade: put_in_front,
 }

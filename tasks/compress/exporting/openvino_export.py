@@ -1,0 +1,121 @@
+"""The OpenVINO export pass: a torch artifact becomes one that OpenVINO serves; int8 by NNCF on real rows."""
+
+import contextlib
+import io
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from tasks.artifacts import OF_THE_MODEL, seal
+from tasks.compress.exporting.hardware import note_int8
+from tasks.compress.exporting.onnx_export import TOLERANCES, open_torch, write_onnx
+from tasks.compress.exporting.parity import check_parity, measure_parity, parity_texts
+from tasks.compress.material import Material
+from tasks.compress.methods import OpenVino
+from tasks.compress.quantising.graphs import prepare
+from tasks.compress.quantising.sensitivity import most_sensitive
+from tasks.compress.quantising.source import Batch, calibration_texts, encode_batches
+from tasks.errors import ModelError
+from tasks.measure.runtime import load
+from tasks.records import Candidate
+
+TELEMETRY = "openvino_telemetry"  # without it NNCF and OpenVINO send nothing
+
+log = logging.getLogger(__name__)
+
+
+def export_openvino(method: OpenVino, source: Candidate, folder: Path, material: Material) -> Candidate:
+    """Return the source as an OpenVINO artifact in `folder`, compared with it row by row.
+
+    Its notes: `parity`, the largest difference of probabilities, and `answers_changed`, a share of the rows.
+
+    Raises:
+        ModelError: the source is no torch model, has an operator that ONNX lacks, answers differently in fp32, or
+            there are too few rows to calibrate int8 on.
+    """
+    texts = calibration_texts("openvino int8", material, method.rows) if method.precision == "int8" else []
+    origin, manifest = open_torch(source, "openvino", folder)
+    exported = folder / "exported.onnx"
+    write_onnx(origin, manifest, exported, fused=True)
+    batches = encode_batches(folder, manifest, texts, manifest["inputs"]) if texts else []
+    notes = _write(method, exported, folder / "model.xml", batches)
+    exported.unlink()
+    sealed = {name: manifest[name] for name in OF_THE_MODEL} | {"openvino": "model.xml", "precision": method.precision}
+    parity = measure_parity(load(source), load(seal(folder, runtime="openvino", notes={}, **sealed)),
+                            parity_texts(material))  # fmt: skip
+    if method.precision == "fp32":
+        check_parity(parity, "OpenVINO", TOLERANCES["fp32"])
+    log.info("openvino: %s, %.2f %% of the answers changed", method.precision, 100 * parity.changed)
+    return seal(folder, runtime="openvino", notes=notes | parity.as_notes(), **sealed)
+
+
+def _write(method: OpenVino, exported: Path, target: Path, batches: Sequence[Batch]) -> dict[str, float]:
+    """Write the model in the precision asked for; return notes on it."""
+    import openvino
+
+    model = openvino.Core().read_model(exported)
+    notes: dict[str, float] = {}
+    if method.precision == "int8":
+        kept, notes = _choose_float(method, exported, batches)
+        model = _quantise(model, batches, kept)
+        notes |= note_int8() | {"calibration_rows": float(sum(len(batch["input_ids"]) for batch in batches))}
+    openvino.save_model(model, target, compress_to_fp16=method.precision == "bf16")  # computed with in bf16
+    return notes
+
+
+def _choose_float(method: OpenVino, exported: Path, batches: Sequence[Batch]) -> tuple[list[str], dict[str, float]]:
+    """Return the layers to leave in float, as ONNX Runtime's int8 measures them, and notes on it."""
+    import onnx
+
+    if not method.float_layers:
+        return [], {}
+    model = prepare(onnx.load(exported), split_attention=False)
+    return most_sensitive(model, batches, method.float_layers)
+
+
+def _quantise(model: Any, batches: Sequence[Batch], kept: Sequence[str]) -> Any:
+    nncf = import_nncf()
+    ignored = nncf.IgnoredScope(names=_matching(model, kept), validate=False) if kept else None
+    with contextlib.redirect_stdout(io.StringIO()):  # its bars are drawn there
+        return nncf.quantize(
+            model, nncf.Dataset(batches), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(batches),
+            ignored_scope=ignored,
+        )  # fmt: skip
+
+
+def _matching(model: Any, layers: Sequence[str]) -> list[str]:
+    """Return the products of an OpenVINO model that came of the ONNX nodes of these names."""
+    products = [node.get_friendly_name() for node in model.get_ops() if node.get_type_name() == "MatMul"]
+    stems = [name.removesuffix("_MatMul") for name in layers]
+    found = [name for name in products if any(name.split("/")[0] in (stem, f"{stem}_MatMul") for stem in stems)]
+    if not found:
+        raise ModelError(
+            f"compress: openvino: none of the layers {', '.join(layers)} is found again; set float_layers: 0"
+        )
+    return found
+
+
+def import_nncf() -> ModuleType:
+    """Return NNCF, imported so that it sends nothing anywhere, prints nothing and leaves the loggers alone."""
+    kind = logging.getLoggerClass()
+    with without_telemetry():
+        import nncf
+    logging.setLoggerClass(kind)
+    nncf.set_log_level(logging.ERROR)
+    module: ModuleType = nncf
+    return module
+
+
+@contextlib.contextmanager
+def without_telemetry() -> Iterator[None]:
+    """Hide OpenVINO's telemetry from imports of the block: they then do as if it were not installed."""
+    hidden = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == TELEMETRY}
+    sys.modules[TELEMETRY] = None  # type: ignore[assignment]  # an import of it raises ImportError
+    try:
+        yield
+    finally:
+        del sys.modules[TELEMETRY]
+        sys.modules.update(hidden)

@@ -1,0 +1,47 @@
+"""Opening ONNX models that a pass works on, with clear errors for those that ONNX Runtime refuses. Serves nothing."""
+
+from pathlib import Path
+from typing import Any
+
+from tasks.errors import ModelError
+
+
+def open_model(model: Any, threads: int | None = None) -> Any:
+    """Return an ONNX Runtime session on the CPU over a model: an `onnx.ModelProto`, or the path of a file.
+
+    Raises:
+        ModelError: ONNX Runtime cannot open it.
+    """
+    from onnxruntime import InferenceSession, SessionOptions
+    from onnxruntime.capi import onnxruntime_pybind11_state as errors
+
+    options = SessionOptions()
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads must not steal the CPU
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    given = str(model) if isinstance(model, str | Path) else model.SerializeToString()
+    try:
+        return InferenceSession(given, options, providers=["CPUExecutionProvider"])
+    except (errors.Fail, errors.InvalidGraph, errors.InvalidProtobuf, errors.InvalidArgument, errors.NotImplemented,
+            errors.RuntimeException) as error:  # fmt: skip
+        raise ModelError(f"expected a model that ONNX Runtime opens; {_first_line(error)}") from error
+
+
+def read_model(path: Path) -> Any:
+    """Return the `onnx.ModelProto` of a file that ONNX Runtime opens.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
+    import onnx
+
+    try:
+        open_model(path)
+    except ModelError as error:
+        raise ModelError(f"compress: {path}: {error}; delete {path.parent} and run again") from error
+    return onnx.load(path)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
