@@ -42,13 +42,13 @@ def progress_to(listener: Listener) -> AbstractContextManager[None]:
     return _held(_listener, listener)
 
 
-def reported_as(what: str) -> AbstractContextManager[None]:
-    """Let the listener hear of all progress in the block as of this work: what a pass trains, not that it trains."""
+def reported_as(what: str, instead: str) -> AbstractContextManager[None]:
+    """Let the listener hear of the work `what` by another name in the block: which pass trains, not that it trains."""
     listener = _listener.get()
     if listener is None:
         return nullcontext()
     heard = listener
-    return progress_to(lambda _, done, total: heard(what, done, total))
+    return progress_to(lambda name, done, total: heard(instead if name == what else name, done, total))
 
 
 def report_metrics(step: int, metrics: Mapping[str, float]) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor
 from serving.classes import encodable, tokenizer_function
 from tasks.artifacts import open_artifact
 from tasks.errors import ModelError
+from tasks.progress import report_progress
 from tasks.records import Candidate
 from tasks.store import code_digest
 from tasks.train.bases.families import keep_layers
@@ -177,4 +178,5 @@ def _log_probabilities(
             batch = tokenize([encodable(texts[row]) for row in rows])
             logits = model(**{name: torch.from_numpy(batch[name]).to(device) for name in manifest["inputs"]})["logits"]
             found[rows] = (logits.float() / temperature).log_softmax(1).cpu()
+            report_progress("answers", start + len(rows), len(order))
     return found

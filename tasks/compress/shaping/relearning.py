@@ -45,7 +45,7 @@ def learn_answers(
                     unlabelled=(*material.unlabelled, *made), work=material.work, answers=material.answers,
                     tokens=material.tokens)  # fmt: skip
     start: Base = source.uri if isinstance(student, tuple) else student
-    with _fields_of(method.kind), reported_as(method.kind):
+    with _fields_of(method.kind), reported_as("fit", method.kind):
         return finetune(start, _as_finetuning(method, student, pooling, max_length), lesson, folder)
 
 
