@@ -50,6 +50,7 @@ CODE = {  # the code that decides what a stage makes; a change of it changes the
     "tokens": ["train/engine/tokens.py"],
     "compress": [*COMPRESSING, "train", "data/augmentation", "data/drawing.py", "../serving"],
     "first_stage": ["compress/cascading", "train", "data/drawing.py", "../serving"],
+    "layers": ["compress/searching/shape.py", "train", "../serving"],
     "answers": ["train", "../serving"],
     "slices": ["measure/quality/slices.py", "data/cleaning/language.py", *SIMILARITY, *PERSONAL],
     "score": ["measure/quality", "../serving"],
