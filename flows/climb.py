@@ -64,9 +64,9 @@ def climb(
         if left is not None and left <= 0:
             log.info("lever %s: left out: the iteration's minutes are spent", lever.name)
             continue
-        if lever.search is not None or lever.compress_search is not None:
+        look = _search if lever.search else _compact if lever.compress_search else None
+        if look is not None:
             minutes = left and min(left, plan.minutes[lever.name])
-            look = _search if lever.search else _compact
             best, trial = look(project, best, lever, snapshot, texts, minutes)
             trials.append(trial)
             continue
@@ -74,8 +74,7 @@ def climb(
         if recipe == best.recipe:
             log.info("lever %s changes nothing", lever.name)
             continue
-        pulled = Pull(lever.name, stage_of(lever), claims_of(lever), recipe)
-        best, trial = _try(project, best, pulled, snapshot, texts)
+        best, trial = _try(project, best, Pull(lever.name, stage_of(lever), claims_of(lever), recipe), snapshot, texts)
         trials.append(trial)
     report_progress("levers: done", len(plan.order), len(plan.order))
     return best, trials

@@ -26,7 +26,7 @@ from tasks.compress.searching.halving import Asked, search
 from tasks.compress.searching.meter import Meter
 from tasks.compress.searching.report import CompressReport
 from tasks.compress.searching.sequences import Passes
-from tasks.compress.searching.shape import shape_of
+from tasks.compress.searching.shape import Shape, stored_shape
 from tasks.compress.searching.trials import Answers, Tools
 from tasks.data.rows import values
 from tasks.given import Given, Origin
@@ -42,7 +42,7 @@ from tasks.store import cache_key
 log = logging.getLogger(__name__)
 
 THOROUGH = 1000  # samples of those that may be chosen, so that p99 can be told
-LAYER_ROWS = 256  # of valid, on which each layer is left out
+LAYER_ROWS = 128  # of valid, on which each layer is left out
 
 
 def compact(
@@ -62,15 +62,15 @@ def compact(
     allowed = spec.minutes if minutes is None else min(minutes, spec.minutes)
     job = _Job(project, best, lever, snapshot, _origin(project, best, snapshot, given), 60 * allowed)
     valid = values(read_split(snapshot, "valid"), "text")[:LAYER_ROWS]
-    shape = shape_of(job.origin.model, valid)
-    path = project.state / "compress_search" / f"{job.key}.json"
-    journal = Journal.open(path)
+    journal = Journal.open(project.state / "compress_search" / f"{job.key}.json")
+    meter = Meter(Shape(1), job.origin.rows.rows, journal)
+    shape = meter.shape = meter.run("shape", lambda: stored_shape(project.store, job.origin.model, valid))
     asked = Asked(
         lever.name, spec, shape, snapshot.rows["select"], job.origin.rows.rows, _bar(project, snapshot), allowed,
         best.recipe.compress, project.spec.gate.limits, describe_machine().instructions,
     )  # fmt: skip
     with epochs_to(job.watch):
-        return search(asked, job.tools(), Meter(shape, job.origin.rows.rows, journal))
+        return search(asked, job.tools(), meter)
 
 
 def _origin(project: Project, best: Contender, snapshot: Snapshot, given: Given) -> Origin:

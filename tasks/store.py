@@ -32,6 +32,10 @@ SIMILARITY = ("data/similarity.py", "data/shingles.py")
 PERSONAL = ("data/cleaning/scrub.py", "data/cleaning/pii.py", "data/cleaning/phones.py")
 CHECKING = ["data/checking", "data/cleaning/language.py", *SIMILARITY, *PERSONAL]
 CLEANING = ["data/cleaning", "data/features.py", "data/embeddings.py", *SIMILARITY]
+COMPRESSING = [  # the search over passes decides none of what one of them makes
+    *("compress/cascading", "compress/exporting", "compress/quantising", "compress/shaping"),
+    *("compress/material.py", "compress/methods.py", "compress/pipeline.py"),
+]
 CODE = {  # the code that decides what a stage makes; a change of it changes the stage's keys
     "collect": ["data/reading", "data/rows.py", "data/snapshot.py"],
     "similarity": [*SIMILARITY],
@@ -44,8 +48,9 @@ CODE = {  # the code that decides what a stage makes; a change of it changes the
     "augment": ["data/augmentation", *PERSONAL, *SIMILARITY, "../serving"],
     "fit": ["train"],
     "tokens": ["train/engine/tokens.py"],
-    "compress": ["compress", "train", "data/augmentation", "data/drawing.py", "../serving"],
+    "compress": [*COMPRESSING, "train", "data/augmentation", "data/drawing.py", "../serving"],
     "first_stage": ["compress/cascading", "train", "data/augmentation", "data/drawing.py", "../serving"],
+    "layers": ["compress/searching/shape.py", "train", "../serving"],
     "answers": ["train", "../serving"],
     "slices": ["measure/quality/slices.py", "data/cleaning/language.py", *SIMILARITY, *PERSONAL],
     "score": ["measure/quality", "../serving"],

@@ -62,7 +62,7 @@ class World:
     def _seconds(self, passes: Passes) -> float:
         last = passes[-1]
         if last.kind in ("distil", "recover"):
-            return EPOCH_S * last.epochs * (depth_of(passes) + 0.5)
+            return EPOCH_S * last.epochs * (1 + last.augment) * (depth_of(passes) + 0.5)
         return SECONDS[last.kind]
 
     def answer(self, candidate: Candidate, rows: int) -> Answers:
@@ -103,7 +103,8 @@ class World:
     def loss(self, passes: Passes) -> float:
         """Return by how much the mean score falls."""
         loss = self.harm if passes else 0.0
-        epochs = sum(method.epochs for method in passes if method.kind in ("distil", "recover"))
+        trained = [method for method in passes if method.kind in ("distil", "recover")]
+        epochs = sum(method.epochs * (1 + method.augment) for method in trained)
         for method in passes:
             if method.kind == "distil":
                 loss += 0.004 / len(method.student) + 0.08 / len(method.student) * math.exp(-epochs / 2.5)

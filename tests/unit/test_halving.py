@@ -131,6 +131,20 @@ def test_a_killed_search_goes_on_with_the_minutes_that_it_had_and_comes_to_the_s
     assert run(world, 8, known) == again  # and once more, with everything stored
 
 
+def test_what_a_library_raises_for_a_graph_is_a_failed_point_told_with_its_kind(caplog):
+    class Odd(World):
+        def build(self, passes):
+            if passes and passes[-1].kind == "int8":
+                raise RuntimeError("no type for\n  val_147")
+            return super().build(passes)
+
+    report = run(Odd())
+    failed = [point for point in report.points if point.state == "failed"]
+    assert {point.message for point in failed} == {"RuntimeError: no type for val_147"}
+    assert chosen(report).speedup > 50
+    assert "point 2 failed" in caplog.text
+
+
 @pytest.mark.parametrize("broken", ["openvino", "int8", "distil", "cascade", "trim_vocabulary", "shrink"])
 def test_a_sequence_that_fails_is_a_failed_point_and_the_search_goes_on(broken):
     world = World(broken=(broken,))

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tasks.compress.searching.choose import Bar, is_served, order_of_choice, promise, shortfall
+from tasks.compress.searching.choose import GOOD, Bar, is_served, order_of_choice, promise, shortfall
 from tasks.compress.searching.front import pareto_front
 from tasks.compress.searching.meter import Meter
 from tasks.compress.searching.report import CompressReport, Point, passes_in_words
@@ -179,8 +179,6 @@ class _Rungs:
 
 def likely(point: Point) -> bool:
     """Return whether the gate is likely to pass the point."""
-    from tasks.compress.searching.choose import GOOD
-
     return (point.chance or 0.0) >= GOOD
 
 

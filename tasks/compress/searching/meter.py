@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TypeVar
 
-from tasks.compress.methods import CompressPass
+from tasks.compress.methods import CompressPass, DistilInto, Recover
 from tasks.compress.searching.sequences import TRAINED, Passes, depth
 from tasks.compress.searching.shape import Shape
 
@@ -72,4 +72,5 @@ class Meter:
         last: CompressPass = passes[-1]
         if last.kind not in TRAINED:
             return last.kind, 1.0
-        return "training", last.epochs * (depth(passes, self.shape) + AROUND)  # type: ignore[union-attr]
+        assert isinstance(last, DistilInto | Recover)
+        return "training", last.epochs * (1 + last.augment) * (depth(passes, self.shape) + AROUND)

@@ -15,6 +15,7 @@ import numpy as np
 from tasks.artifacts import open_artifact
 from tasks.errors import ModelError
 from tasks.records import Candidate
+from tasks.store import Store, cache_key
 
 if TYPE_CHECKING:
     from tasks.train.model import EncoderClassifier
@@ -31,6 +32,16 @@ class Shape:
     layers: int
     windows: bool = False  # whether its family lets tokens see their neighbours only
     drops: tuple[float, ...] = ()  # share of answers that change where one layer is left out, from the bottom up
+
+
+def stored_shape(store: Store, candidate: Candidate, texts: Sequence[str]) -> Shape:
+    """Return what `shape_of` does, from the store where it was asked before.
+
+    Raises:
+        RatchetError: as `shape_of`, or the store cannot be written.
+    """
+    key = cache_key("layers", candidate, list(texts))
+    return store.build("layers", key, Shape, lambda _: shape_of(candidate, texts))
 
 
 def shape_of(candidate: Candidate, texts: Sequence[str] = ()) -> Shape:

@@ -18,7 +18,7 @@ from tasks.compress.searching.choose import Bar, loss_of, margin_misses
 from tasks.compress.searching.meter import Meter
 from tasks.compress.searching.report import Point, State, passes_in_words
 from tasks.compress.searching.sequences import Passes
-from tasks.errors import ArtifactError, UserError
+from tasks.errors import ArtifactError, RatchetError, UserError
 from tasks.measure.gate.limits import find_limit_flaw, limit_tests, limits_set
 from tasks.progress import Stopped, report_progress
 from tasks.records import Candidate, Speed
@@ -26,7 +26,10 @@ from tasks.specs import Limits
 
 log = logging.getLogger(__name__)
 
-FAILS = (UserError, ArtifactError)  # of one sequence; what stands in the way of all of them is raised
+# Of one sequence; what stands in the way of all of them is raised. Libraries that export and quantise raise the last
+# two for a graph that they cannot work on.
+FAILS = (UserError, ArtifactError, RuntimeError, ValueError)
+SAID = 300  # characters of what a library says of its error
 CLOSING = 0.1  # the share of the minutes that is kept for the last timing and judging
 
 
@@ -121,7 +124,7 @@ class Trials:
             if self._build(trial, reserve):
                 self._answer(trial, rows)
         except FAILS as error:
-            self._fail(trial, str(error))
+            self._fail(trial, error)
         except Stopped as stop:
             trial.state, trial.message = "left", str(stop)
         log.info("compress %s: point %d, %s: %s", self.name, trial.number, passes_in_words(passes), _told(trial))
@@ -133,7 +136,7 @@ class Trials:
         ends = [trial.passes[: end + 1] for end in range(len(trial.passes))]
         broken = next((each for each in ends if each in self.broken), None)
         if broken is not None:
-            self._fail(trial, self.broken[broken])
+            trial.state, trial.message = "failed", self.broken[broken]
             return False
         need, left = self.meter.estimate(trial.passes, set(self.built)), self.left_s(reserve)
         if need > left:
@@ -145,7 +148,7 @@ class Trials:
                 try:
                     self.built[passes] = self._run("build", passes, partial(self.tools.build, passes), trial)
                 except FAILS as error:
-                    self.broken[passes] = str(error)
+                    self.broken[passes] = _reason(error)
                     raise
                 self.meter.learn(_step("build", passes), passes)
         trial.candidate = self.built[trial.passes]
@@ -171,7 +174,7 @@ class Trials:
             speeds = self.meter.run(step, lambda: self.tools.time(candidates, thorough))
         except FAILS as error:
             if len(asked) == 1:
-                self._fail(asked[0], str(error))
+                self._fail(asked[0], error)
             else:
                 for each in asked:
                     self.time([each], thorough)
@@ -187,7 +190,7 @@ class Trials:
         try:
             trial.objections = self._run("judge", trial.passes, partial(self.tools.judge, trial.candidate), trial)
         except FAILS as error:
-            self._fail(trial, str(error))
+            self._fail(trial, error)
         return trial.state == "measured" and not trial.objections
 
     def points(self) -> list[Point]:
@@ -233,8 +236,10 @@ class Trials:
         finally:
             trial.seconds += self.meter.seconds.get(step, 0.0)
 
-    def _fail(self, trial: Trial, message: str) -> None:
-        trial.state, trial.message = "failed", message
+    def _fail(self, trial: Trial, error: Exception) -> None:
+        trial.state, trial.message = "failed", _reason(error)
+        if not isinstance(error, RatchetError):
+            log.warning("compress %s: point %d failed", self.name, trial.number, exc_info=error)
 
     def _progress(self) -> tuple[int, int]:
         whole = max(1, round(60 * self.minutes))
@@ -245,6 +250,14 @@ def speedup(speed: Speed, origin: Speed) -> float:
     """Return how many times as fast a model is: the geometric mean over the blocks that were timed in turn."""
     pairs = zip(speed.block_seconds, origin.block_seconds, strict=True)
     return math.exp(float(np.mean([math.log(before / after) for after, before in pairs])))
+
+
+def _reason(error: Exception) -> str:
+    """Return why a sequence failed in one line; what a library says is told with the kind of its error."""
+    if isinstance(error, RatchetError):
+        return str(error)
+    said = " ".join(str(error).split())[:SAID]
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def _step(what: str, passes: Passes) -> str:
