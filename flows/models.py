@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.spec import Spec
-from tasks.compress.methods import DistilInto
+from tasks.compress.methods import Cascade, DistilInto
 from tasks.data.named_models import model_fields
 from tasks.search.space import Search
 from tasks.specs import Lever, Recipe
@@ -65,12 +65,16 @@ def _train(method: FineTune | None, place: Place) -> FineTune | None:
 
 
 def _passes(passes: tuple[Any, ...] | None, place: Place) -> tuple[Any, ...] | None:
-    """Return the passes, in which a distillation may name the base of its student."""
-    if passes is None:
-        return None
-    return tuple(
-        replace(each, student=_base(each.student, place)) if isinstance(each, DistilInto) else each for each in passes
-    )
+    """Return the passes, in which a distillation may name the base of its student; in a cascade's stage too."""
+    return None if passes is None else tuple(_pass(each, place) for each in passes)
+
+
+def _pass(method: Any, place: Place) -> Any:
+    if isinstance(method, DistilInto):
+        return replace(method, student=_base(method.student, place))
+    if isinstance(method, Cascade) and isinstance(method.stage, tuple):
+        return replace(method, stage=tuple(_pass(each, place) for each in method.stage))
+    return method
 
 
 def _search(search: Search | None, place: Place) -> Search | None:

@@ -74,4 +74,8 @@ def _step(step: Any) -> str:
 
 
 def _setting(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    if not isinstance(value, list | tuple):
+        return str(value)
+    if any(isinstance(each, dict) for each in value):  # the passes of a cascade's stage
+        return f"[{', '.join(map(_step, value))}]"
+    return " ".join(map(str, value))

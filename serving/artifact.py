@@ -5,11 +5,13 @@ What is measured is this folder run by this room, so what serves is what was jud
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 MANIFEST = "manifest.json"
-REST = "rest"  # the folder, in a cascade's, of the model behind its first stage
+FIRST = "first"  # the folder, in a cascade's, of its first stage: of n-grams, or a model with a manifest of its own
+REST = "rest"  # and the one of the model behind it
 
 
 class ArtifactInvalid(Exception):
@@ -32,27 +34,39 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         file = Path(folder) / name
         if not file.is_file() or file_sha256(file) != expected:
             raise ArtifactInvalid(f"{file}: missing or changed since it was built; build or download the model again")
-    _check_rest(Path(folder), manifest, files)
+    _check_parts(Path(folder), manifest, files)
     return manifest
 
 
-def _check_rest(folder: Path, manifest: dict[str, Any], files: dict[str, str]) -> None:
-    """Refuse a cascade whose `rest` holds a file that the cascade's own manifest, just checked, knows otherwise."""
+def has_model_first(manifest: Mapping[str, Any]) -> bool:
+    """Return whether the first stage of the cascade with this manifest is a model, not n-grams."""
+    return f"{FIRST}/{MANIFEST}" in manifest.get("files", {})
+
+
+def _check_parts(folder: Path, manifest: dict[str, Any], files: dict[str, str]) -> None:
+    """Refuse a cascade of whose models one holds a file that the cascade's manifest, just checked, knows otherwise."""
     if manifest.get("runtime") != "cascade":
         return
-    path = folder / REST / MANIFEST
     if f"{REST}/{MANIFEST}" not in files:
-        raise ArtifactInvalid(f"{path}: a cascade needs the model behind its first stage; build it again")
+        raise ArtifactInvalid(
+            f"{folder / REST / MANIFEST}: a cascade needs the model behind its first stage; build it again"
+        )
+    for part in (FIRST, REST) if has_model_first(manifest) else (REST,):
+        _check_part(folder / part, {name.removeprefix(f"{part}/"): value for name, value in files.items()
+                                    if name.startswith(f"{part}/")})  # fmt: skip
+
+
+def _check_part(folder: Path, files: dict[str, str]) -> None:
+    """Refuse a part whose own manifest knows a file otherwise than `files`."""
     try:
-        rest = json.loads(path.read_text("utf-8"))
-        within = dict(rest["files"])
+        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+        within = dict(manifest["files"])
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ArtifactInvalid(f"{path}: expected a model artifact's manifest; {error!r}") from error
+        raise ArtifactInvalid(f"{folder / MANIFEST}: expected a model artifact's manifest; {error!r}") from error
     for name, expected in within.items():
-        if files.get(f"{REST}/{name}") != expected:
-            raise ArtifactInvalid(f"{folder / REST / name}: not what the cascade was built with; build it again")
-    inside = {name.removeprefix(f"{REST}/"): value for name, value in files.items() if name.startswith(f"{REST}/")}
-    _check_rest(folder / REST, rest, inside)
+        if files.get(name) != expected:
+            raise ArtifactInvalid(f"{folder / name}: not what the cascade was built with; build it again")
+    _check_parts(folder, manifest, files)
 
 
 def file_sha256(path: Path) -> str:

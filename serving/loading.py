@@ -2,10 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from serving.artifact import MANIFEST, REST, ArtifactInvalid, read_manifest
+from serving.artifact import FIRST, MANIFEST, REST, ArtifactInvalid, has_model_first, read_manifest
 from serving.predictors import Predictor
+
+if TYPE_CHECKING:
+    from serving.runtimes.cascade import FirstStage
 
 RUNTIMES = {"onnx": "onnx", "tensorrt": "onnx", "openvino": "openvino", "cascade": "threshold"}  # and the key it needs
 
@@ -37,9 +40,8 @@ def open_predictor(folder: Path, manifest: dict[str, Any], threads: int | None =
     if runtime == "cascade":
         from serving.runtimes.cascade import CascadePredictor
 
-        rest = Path(folder) / REST
-        behind = json.loads((rest / MANIFEST).read_text("utf-8"))  # which was checked with the whole
-        return CascadePredictor(folder, manifest, open_predictor(rest, behind, threads))
+        rest = _open_part(Path(folder) / REST, threads)[0]
+        return CascadePredictor(folder, manifest, rest, open_first(folder, manifest, threads))
     if runtime == "openvino":
         from serving.runtimes.openvino_runtime import OpenVinoPredictor
 
@@ -47,3 +49,27 @@ def open_predictor(folder: Path, manifest: dict[str, Any], threads: int | None =
     from serving.runtimes.ort import OnnxPredictor
 
     return OnnxPredictor(folder, manifest, threads)
+
+
+def open_first(folder: Path, manifest: dict[str, Any], threads: int | None = None) -> "FirstStage":
+    """Return the first stage of the cascade with this checked manifest, ready to judge.
+
+    Raises:
+        ArtifactInvalid: a file does not fit, or it is a model that cannot be opened here or has other labels.
+    """
+    if not has_model_first(manifest):
+        from serving.runtimes.ngrams import NgramStage
+
+        return NgramStage(Path(folder) / FIRST, len(manifest["labels"]))
+    from serving.runtimes.cascade import ModelStage
+
+    model, labels = _open_part(Path(folder) / FIRST, threads)
+    if labels != manifest["labels"]:
+        raise ArtifactInvalid(f"{Path(folder) / FIRST}: its labels are not those of the cascade; build it again")
+    return ModelStage(model)
+
+
+def _open_part(folder: Path, threads: int | None) -> tuple[Predictor, list[str]]:
+    """Return the model in a cascade's folder, whose manifest was checked with the whole, and its labels."""
+    manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+    return open_predictor(folder, manifest, threads), manifest.get("labels", [])

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from serving.artifact import REST, ArtifactInvalid, file_sha256, read_manifest
+from serving.artifact import FIRST, REST, ArtifactInvalid, file_sha256, has_model_first, read_manifest
 from tasks.errors import ArtifactError
 from tasks.records import Candidate
 
@@ -43,18 +43,25 @@ def onnx_manifest(source: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def serving_requirements(candidate: Candidate) -> list[str]:
-    """Return the packages that serving the candidate needs: NumPy, tokenizers and its runtime's, nothing else.
+    """Return the packages that serving the candidate needs: NumPy, tokenizers and its runtimes', nothing else.
 
     Raises:
         ArtifactError: the artifact is missing or changed, or its runtime is not served.
     """
-    folder, manifest = open_artifact(candidate)
-    while manifest["runtime"] == "cascade":
-        folder /= REST
-        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+    needed = dict.fromkeys(_runtimes_of(*open_artifact(candidate)))
+    if SERVED_BY["tensorrt"] in needed:
+        needed.pop(SERVED_BY["onnx"], None)  # it holds all of this one, and both would lie in one place
+    return [*needed, "tokenizers", "numpy"]
+
+
+def _runtimes_of(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """Return the packages of the runtimes that a model and the parts of a cascade need, the last stage's first."""
+    if manifest["runtime"] == "cascade":
+        parts = [folder / part for part in ((REST, FIRST) if has_model_first(manifest) else (REST,))]
+        return [name for part in parts for name in _runtimes_of(part, json.loads((part / MANIFEST).read_text("utf-8")))]
     if manifest["runtime"] not in SERVED_BY:
         raise ArtifactError(f"{folder}: runtime {manifest['runtime']!r} is not served; export the model first")
-    return [SERVED_BY[manifest["runtime"]], "tokenizers", "numpy"]
+    return [SERVED_BY[manifest["runtime"]]]
 
 
 def open_artifact(candidate: Candidate) -> tuple[Path, dict[str, Any]]:

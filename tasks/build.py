@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tasks.compress.material import Material
-from tasks.compress.methods import CompressPass
+from tasks.compress.methods import Cascade, CompressPass
 from tasks.compress.pipeline import compress_pass
 from tasks.compress.sequence import TRAINING, learns
 from tasks.data.assemble import assemble
@@ -21,21 +21,15 @@ from tasks.data.augmentation.augment import augment
 from tasks.data.augmentation.keep_label import open_teacher, used_teacher
 from tasks.data.cleaning.clean import MAX_REMOVED_SHARE, clean
 from tasks.data.golden import Sealed
-from tasks.data.named_models import model_fields
 from tasks.data.rows import values
 from tasks.data.snapshot import read_table, write_table
 from tasks.errors import ModelError
 from tasks.given import Given, Guides, Origin
+from tasks.identities import named_models, student_identity
 from tasks.measure.quality.scores import read_split
 from tasks.progress import Stopped, training
 from tasks.records import Candidate, Snapshot, Table
-from tasks.specs import (
-    EVALUATION,
-    AugmentMethod,
-    CleanStep,
-    DataSpec,
-    Recipe,
-)
+from tasks.specs import EVALUATION, AugmentMethod, CleanStep, DataSpec, Recipe
 from tasks.store import Store, cache_key
 from tasks.train.bases.base import Base, base_identity
 from tasks.train.finetune import finetune
@@ -129,11 +123,6 @@ def augment_rows(
     return store.build("augment", cache_key("augment", *parts), Table, make)
 
 
-def named_models(methods: Sequence[CleanStep | AugmentMethod]) -> list[str]:
-    """Return what stands in a key for the models that the methods name: the content of local folders."""
-    return [base_identity(getattr(method, name)) for method in methods for name in model_fields(method)]
-
-
 def fit(
     store: Store, rows: Table, snapshot: Snapshot, base: Base, method: FineTune, guides: Guides = _NO_GUIDES
 ) -> Candidate:
@@ -158,13 +147,6 @@ def fit(
         return made
 
     return store.build("fit", key, Candidate, make)
-
-
-def student_identity(method: Any) -> str:
-    """Return what stands in a key for the base that a student starts from: the content of a local folder; else ""."""
-    distil = getattr(method, "distil", method)
-    student = getattr(distil, "student", ())
-    return "" if isinstance(student, tuple) else base_identity(student)
 
 
 def _lesson(store: Store, rows: Table, snapshot: Snapshot, guides: Guides, work: Path) -> Lesson:
@@ -196,6 +178,8 @@ def _texts_of(rows: Table, snapshot: Snapshot, unlabelled: Table | None) -> tupl
 def compress(store: Store, candidate: Candidate, method: CompressPass, origin: Origin) -> Candidate:
     """Return the candidate after one compression pass; the origin is what all passes of its recipe began with.
 
+    The stage that a cascade has passes of its own for is made by them as any model is, and taken from the store too.
+
     Raises:
         ModelError: the pass is not legal on this candidate.
     """
@@ -205,7 +189,8 @@ def compress(store: Store, candidate: Candidate, method: CompressPass, origin: O
     def make(folder: Path) -> Candidate:
         try:
             with training() if method.kind in TRAINING else nullcontext():
-                made = compress_pass(method, candidate, folder / "model", _material(store, origin, work))
+                material = replace(_material(store, origin, work), stage=_stage(store, method, origin))
+                made = compress_pass(method, candidate, folder / "model", material)
         except Stopped:
             shutil.rmtree(work, ignore_errors=True)
             raise
@@ -213,6 +198,21 @@ def compress(store: Store, candidate: Candidate, method: CompressPass, origin: O
         return made
 
     return store.build("compress", key, Candidate, make)
+
+
+def _stage(store: Store, method: CompressPass, origin: Origin) -> Candidate | None:
+    """Return the model that the passes of a cascade's own stage make of the origin; None where there are none."""
+    if not isinstance(method, Cascade) or not isinstance(method.stage, tuple):
+        return None
+    candidate = origin.model
+    for each in method.stage:
+        candidate = compress(store, candidate, each, _read_by(each, origin))
+    return candidate
+
+
+def _read_by(method: CompressPass, origin: Origin) -> Origin:
+    """Return the origin as a pass is given it: only those that learn from answers read the texts without labels."""
+    return origin if learns([method]) else replace(origin, unlabelled=None)
 
 
 def _material(store: Store, origin: Origin, work: Path) -> Material:
@@ -248,10 +248,10 @@ def build(stages: Stages, store: Store, recipe: Recipe, snapshot: Snapshot, give
 
 
 def compressed(stages: Stages, store: Store, passes: Sequence[CompressPass], origin: Origin) -> Candidate:
-    """Return the origin after the passes; only those that learn from answers are given the texts without labels."""
-    candidate, wordless = origin.model, replace(origin, unlabelled=None)
+    """Return the origin after the passes."""
+    candidate = origin.model
     for method in passes:
-        candidate = stages.compress(store, candidate, method, origin if learns([method]) else wordless)
+        candidate = stages.compress(store, candidate, method, _read_by(method, origin))
     return candidate
 
 

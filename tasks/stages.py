@@ -17,6 +17,7 @@ from prefect.context import TaskRunContext
 from tasks import build, guard, measurements
 from tasks import collect as collecting
 from tasks.errors import UserError
+from tasks.identities import named_models, student_identity
 from tasks.search import trial as trials
 from tasks.store import Store, cache_key
 from tasks.suspects import find_golden_suspects
@@ -33,11 +34,11 @@ def _identity(name: str, value: Any) -> Any:
     if isinstance(value, Store):
         return value.root
     if name in ("steps", "methods"):
-        return [value, build.named_models(value)]
+        return [value, named_models(value)]
     if name == "step":
-        return [value, build.named_models([value])]
+        return [value, named_models([value])]
     if name == "method":
-        return [value, build.student_identity(value)]
+        return [value, student_identity(value)]
     if name == "teacher":
         return value or ""  # the empty value where there is none
     return base_identity(value) if name == "base" else value

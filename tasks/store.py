@@ -34,7 +34,7 @@ CHECKING = ["data/checking", "data/cleaning/language.py", *SIMILARITY, *PERSONAL
 CLEANING = ["data/cleaning", "data/features.py", "data/embeddings.py", *SIMILARITY]
 COMPRESSING = [  # the search over passes decides none of what one of them makes
     *("compress/cascading", "compress/exporting", "compress/quantising", "compress/shaping"),
-    *("compress/material.py", "compress/methods.py", "compress/pipeline.py"),
+    *("compress/material.py", "compress/methods.py", "compress/pipeline.py", "compress/sequence.py"),
 ]
 CODE = {  # the code that decides what a stage makes; a change of it changes the stage's keys
     "collect": ["data/reading", "data/rows.py", "data/snapshot.py"],

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.build import named_models
 from tasks.data.cleaning.label_errors import LabelErrors, list_suspects
 from tasks.data.snapshot import read_table, write_table
 from tasks.errors import DataError
+from tasks.identities import named_models
 from tasks.measure.quality.scores import read_split
 from tasks.records import Snapshot
 from tasks.store import Store, cache_key

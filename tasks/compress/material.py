@@ -21,3 +21,4 @@ class Material:
     answers: Path | None = None  # where the origin's answers are kept for all passes; None: nowhere
     work: Path | None = None  # where a killed training's checkpoints outlive the process; None: they do not
     tokens: Path | None = None  # where tokenised texts are kept by content; None: nowhere
+    stage: Candidate | None = None  # what the passes of a cascade's own stage made of the origin; None: it has none

@@ -6,7 +6,7 @@ Which may follow which is in `tasks.compress.sequence`.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from pydantic.dataclasses import dataclass
 
 from tasks.train.bases.base import Base
@@ -185,34 +185,53 @@ class WeightOnly:
     block: Literal[16, 32, 64, 128] = 32  # weights that share a scale
 
 
-@dataclass(frozen=True, config={"extra": "forbid"})
-class Cascade:
-    """A very cheap stage answers what it is sure of, the model so far the rest; any served form to a cascade.
-
-    The stage is a linear model of n-grams that learns the answers of the model before the first pass. What counts as
-    sure is chosen on rows that it never saw: answers taken from it differ from the model's in at most `1 - agreement`
-    of all texts, with the stated confidence (Clopper and Pearson 1934; fixed-sequence testing as in Angelopoulos et
-    al. 2021, Learn then Test). May stand again: each further one is put in front.
-    """
-
-    kind: Literal["cascade"] = "cascade"
-    agreement: Annotated[float, Field(gt=0.5, lt=1)] = 0.98
-    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    max_features: Annotated[int, Field(ge=100)] = 50_000  # of the stage, the most frequent
-    augment: Annotated[int, Field(ge=0, le=100)] = 2  # as in `distil`, whose answers to the same texts serve here too
-    seed: int = 13
-
-
 def by_name(value: Any) -> Any:
     """Let `- onnx` stand for `- {kind: onnx}`."""
     return {"kind": value} if isinstance(value, str) else value
 
 
-CompressPass = Annotated[
-    Annotated[
-        TrimVocabulary | Prune | Shrink | Factorise | Window | DistilInto | Recover | Onnx | OpenVino | TensorRt
-        | Int8Dynamic | Int8Static | WeightOnly | Cascade,
-        Field(discriminator="kind"),
-    ],
-    BeforeValidator(by_name),
-]  # fmt: skip
+def _no_cascade(value: Any) -> Any:
+    """Return what `by_name` does; refuse a cascade among the passes of another one's stage."""
+    found = by_name(value)
+    if (found.get("kind") if isinstance(found, dict) else getattr(found, "kind", None)) == "cascade":
+        raise ValueError("a stage holds no cascade itself; let the cascades stand one behind another in `compress`")
+    return found
+
+
+def _stage_form(value: Any) -> str:
+    """Return which form of a stage a value has, by the name of its type: an error then speaks of one form only."""
+    return "tuple" if isinstance(value, list | tuple) else "Literal"
+
+
+SinglePass = (
+    TrimVocabulary | Prune | Shrink | Factorise | Window | DistilInto | Recover | Onnx | OpenVino | TensorRt
+    | Int8Dynamic | Int8Static | WeightOnly
+)  # fmt: skip
+StagePass = Annotated[Annotated[SinglePass, Field(discriminator="kind")], BeforeValidator(_no_cascade)]
+Stage = Annotated[
+    Annotated[Literal["ngrams"], Tag("Literal")] | Annotated[tuple[StagePass, ...], Field(min_length=1), Tag("tuple")],
+    Discriminator(_stage_form),
+]
+
+
+@dataclass(frozen=True, config={"extra": "forbid"})
+class Cascade:
+    """A very cheap stage answers what it is sure of, the model so far the rest; any served form to a cascade.
+
+    The stage is a linear model of n-grams that learns the answers of the model before the first pass; or what passes of
+    its own make of that model, which should be cheaper than the model so far. What counts as sure is chosen on rows
+    that it never saw: answers taken from it differ from the model's in at most `1 - agreement` of all texts, with the
+    stated confidence (Clopper and Pearson 1934; fixed-sequence testing as in Angelopoulos et al. 2021, Learn then
+    Test). May stand again: each further one is put in front.
+    """
+
+    kind: Literal["cascade"] = "cascade"
+    agreement: Annotated[float, Field(gt=0.5, lt=1)] = 0.98
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    stage: Stage = "ngrams"  # or passes from the model before the first pass to a served form, as in [distil, onnx]
+    max_features: Annotated[int, Field(ge=100)] = 50_000  # of n-grams, the most frequent
+    augment: Annotated[int, Field(ge=0, le=100)] = 2  # as in `distil`, whose answers to the same texts serve here too
+    seed: int = 13
+
+
+CompressPass = Annotated[Annotated[SinglePass | Cascade, Field(discriminator="kind")], BeforeValidator(by_name)]

@@ -6,7 +6,7 @@ products) the pass itself says.
 
 from collections.abc import Sequence
 
-from tasks.compress.methods import CompressPass
+from tasks.compress.methods import Cascade, CompressPass
 
 TORCH, ONNX, OPENVINO, TENSORRT, CASCADE = "torch", "onnx", "openvino", "tensorrt", "cascade"
 CALLED = {
@@ -68,6 +68,8 @@ def _find_flaw(method: CompressPass, form: str, before: Sequence[CompressPass]) 
     elif form == TORCH:
         return (f"the pass {kind!r} needs a served model behind it; put 'onnx' or 'openvino' before it, as in "
                 f"[onnx, int8, {kind}]")  # fmt: skip
+    elif isinstance(method, Cascade):
+        return _stage_flaw(method)
     if kind == "recover" and not kinds:
         return "the pass 'recover' has nothing to recover from; put it after 'prune', 'shrink', 'factorise' or 'distil'"
     return _undone(method, kinds)
@@ -81,6 +83,20 @@ def _quantising_flaw(kind: str, form: str, kinds: Sequence[str]) -> str:
         if form == OPENVINO:
             return f"the pass {kind!r} needs an ONNX model, and 'openvino' has its own: use openvino's precision: int8"
         return f"the pass {kind!r} needs an ONNX model; put 'onnx' before it, as in [onnx, {kind}]"
+    return ""
+
+
+def _stage_flaw(method: Cascade) -> str:
+    """Return why the passes of a cascade's own stage cannot make one; empty where they can."""
+    if not isinstance(method.stage, tuple):
+        return ""
+    try:
+        check_sequence(method.stage)
+    except ValueError as flaw:
+        return f"the stage of the pass 'cascade': {flaw}"
+    if form_of(method.stage) == TORCH:
+        return ("the stage of the pass 'cascade' ends as a PyTorch model, which is not served; put 'onnx' or "
+                "'openvino' at its end")  # fmt: skip
     return ""
 
 

@@ -1,11 +1,16 @@
-"""The cascade pass: a linear stage of n-grams in front of a served model answers what it is sure of.
+"""The cascade pass: a cheap stage in front of a served model answers what it is sure of.
 
-The stage learns what the origin says of the training rows, of texts mixed from them and of half of the unlabelled
+The stage is a linear model of n-grams that is fitted here, or a model of its own that passes made before.
+
+N-grams learn what the origin says of the training rows, of texts mixed from them and of half of the unlabelled
 texts. What counts as sure is chosen on `valid` and on the other unlabelled texts, by the stage as it will be served,
 so that what writing it rounds counts too. Training rows are no evidence, not even with stages that are cross-fitted on
 them: the origin has learned their labels (on banking77 it is right on 99.1 % of them and on 93.0 % of fresh texts), so
 its answers to them are not those that a stage must match in production, and no bound carries over. Origins that are
 cross-fitted too would be other models than the one to agree with, at a training each.
+
+A model's own training may have read the unlabelled texts, so that `valid` alone judges it then. Which of its epochs was
+kept was chosen on `valid`, by the loss of its labels: a choice among few, which the bound does not count.
 
 The bound is on the stage's own answers against the origin's. The model behind it answers the rest as it did before.
 """
@@ -14,22 +19,24 @@ import logging
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from serving.artifact import REST
+from serving.artifact import FIRST, REST
 from serving.classes import softmax
-from serving.runtimes.cascade import FIRST
+from serving.runtimes.cascade import FirstStage, ModelStage
 from serving.runtimes.ngrams import NgramStage
 from tasks.artifacts import OF_THE_MODEL, open_artifact, seal
 from tasks.compress.material import Material
 from tasks.compress.methods import Cascade
+from tasks.compress.sequence import learns
 from tasks.data.augmentation.remix import remix
 from tasks.data.drawing import unit_interval
 from tasks.errors import ModelError
+from tasks.measure.runtime import load
 from tasks.records import Candidate
 from tasks.store import cache_key
 
@@ -59,15 +66,16 @@ def put_in_front(method: Cascade, source: Candidate, folder: Path, material: Mat
 
     Raises:
         ModelError: the source is not served or no classifier, the origin has other labels, the rows are too few for
-            any threshold to hold, or the stage's surest answers differ from the origin's.
+            any threshold to hold, the stage's model has other labels than the source, or its surest answers differ from
+            the origin's.
     """
     origin, manifest = open_artifact(source)
     _check(manifest, material)
-    texts = _divide(material, method.seed)
+    taught = isinstance(method.stage, tuple) and learns(method.stage)
+    texts = _divide(replace(material, unlabelled=()) if taught else material, method.seed)
     _check_rows(method, texts)
     labels: list[str] = manifest["labels"]
-    _write_first(method, folder / FIRST, texts, labels, material)
-    best, confidences, _ = NgramStage(folder / FIRST, len(labels)).answers(texts.held)
+    best, confidences = _judged(_first_stage(method, folder / FIRST, texts, labels, material), texts.held)
     agrees = best == answers_of(material, texts.held, labels, "fp32").argmax(axis=1)
     threshold = _choose(method, confidences, agrees)
     right = [labels[at] == label for at, (_, label) in zip(best, material.valid, strict=False)]
@@ -77,6 +85,28 @@ def put_in_front(method: Cascade, source: Candidate, folder: Path, material: Mat
     shutil.copy(origin / "tokenizer.json", folder)
     of_the_model = {name: manifest[name] for name in OF_THE_MODEL}
     return seal(folder, runtime="cascade", notes=notes, threshold=threshold.value, **of_the_model)
+
+
+def _first_stage(method: Cascade, folder: Path, texts: Texts, labels: list[str], material: Material) -> FirstStage:
+    """Write the first stage into the folder, and return it ready to judge."""
+    if not isinstance(method.stage, tuple):
+        _write_first(method, folder, texts, labels, material)
+        return NgramStage(folder, len(labels))
+    assert material.stage is not None  # `tasks.build` makes it before
+    made, manifest = open_artifact(material.stage)
+    if manifest["labels"] != labels:
+        raise ModelError(
+            "compress: cascade.stage makes a model with other labels than the model behind it: "
+            f"{_some(set(manifest['labels']) ^ set(labels))}; make both of the same model"
+        )
+    shutil.copytree(made, folder, dirs_exist_ok=True)
+    return ModelStage(load(material.stage))
+
+
+def _judged(stage: FirstStage, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the stage's labels and confidences [texts], asked one by one: in a batch int8 rounds otherwise."""
+    found = [stage.judge(text) for text in texts]
+    return np.array([best for best, _, _ in found]), np.array([confidence for _, confidence, _ in found])
 
 
 def _write_first(method: Cascade, folder: Path, texts: Texts, labels: list[str], material: Material) -> None:

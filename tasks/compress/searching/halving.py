@@ -2,8 +2,9 @@
 
 Rung 0 serves the model as it is in every way the spec allows, asks without any training what each change of its shape
 would cost, and puts a cascade in front of the best of these. Later rungs train many shapes shortly, give the better
-third more training and more rows, try the best in other runtimes, and put cascades in front. At the end those that may
-be chosen are timed together, and the gate's tests on `select` have a say. Knows no model: see `Tools`.
+third more training and more rows, try the best in other runtimes, and put cascades in front; what is clearly faster
+than the best but loses too much alone answers between the two. At the end those that may be chosen are timed together,
+and the gate's tests on `select` have a say. Knows no model: see `Tools`.
 """
 
 import logging
@@ -11,17 +12,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from tasks.compress.methods import Cascade
 from tasks.compress.searching.choose import GOOD, Bar, is_served, order_of_choice, promise, shortfall
 from tasks.compress.searching.front import pareto_front
 from tasks.compress.searching.meter import Meter
 from tasks.compress.searching.report import CompressReport, Point, passes_in_words
 from tasks.compress.searching.sequences import (
     LONG,
+    TRAINED,
     Passes,
     cascaded,
     longer,
     parts_of,
     probes,
+    stacked,
     starts,
     tails,
     variants,
@@ -41,7 +45,8 @@ KEPT = 3  # one in so many goes on to the next rung
 TRAININGS = 2  # how often the survivors are trained on
 TRAINING_RESERVE = 0.3  # the share of the minutes that trainings leave to the rungs after them
 VARIED, FRONTED, TIMED, JUDGED = 2, 3, 6, 4  # how many of the best are varied, get cascades, are timed again, judged
-PLAIN, PROBED, TRAINED, MORE, SERVED, CASCADES = range(6)  # the rungs
+STACKED, CLEARLY = 2, 1.5  # how often three stages are tried, and how many times as fast the middle one has to be
+PLAIN, PROBED, SHORTLY, MORE, SERVED, CASCADES = range(6)  # the rungs
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,7 @@ def search(asked: Asked, tools: Tools, meter: Meter | None = None) -> CompressRe
     climbing.train()
     climbing.vary()
     climbing.cascade()
+    climbing.stack()
     return _close(asked, trials)
 
 
@@ -114,7 +120,7 @@ class _Rungs:
         agreements = {trial.passes: self.trials.point(trial).agreement or 0.0
                       for trial in self.trials.known.values() if trial.answers}  # fmt: skip
         first = [(*shaping, *tail) for shaping in starts(self.asked.spec, self.asked.shape, agreements)]
-        alive = self._rung(first, TRAINED, self.part, TRAINING_RESERVE)
+        alive = self._rung(first, SHORTLY, self.part, TRAINING_RESERVE)
         for number in range(TRAININGS):
             alive = self._rung([trial.passes for trial in self._survivors(alive)], MORE, self.asked.rows)
             tired = [each for each in alive if each in self._likely()]  # good enough: more training is not needed
@@ -136,6 +142,24 @@ class _Rungs:
         fronts = [cascaded(self.asked.spec, point.passes) for point in plain[:FRONTED]]
         in_turn = [passes for group in zip(*fronts, strict=True) for passes in group]  # the likeliest of each first
         self._rung([*(point.passes for point in plain[:FRONTED]), *in_turn], CASCADES, self.asked.rows)
+
+    def stack(self) -> None:
+        """Put what is clearly faster than the fastest that keeps the margin, but loses too much alone, before it.
+
+        It answers what it is sure of, and n-grams what they are; behind it the model as it is may lose less in all.
+        """
+        plain = [each for each in self._best() if without_cascade(each.passes) == each.passes]
+        kept = [each for each in plain if (each.loss or 0.0) <= self.asked.bar.margin]
+        rests = [*kept[:1], *(each for each in kept[1:] if not parts_of(each.passes)[0])][:STACKED]
+        middle = next((each for each in plain if each not in kept and rests and _is_trained(each)
+                       and (each.speedup or 0.0) >= CLEARLY * (kept[0].speedup or 0.0)), None)  # fmt: skip
+        if middle is None:
+            return
+        front = next((method for point in order_of_choice(self.trials.points()) for method in point.passes
+                      if isinstance(method, Cascade)), Cascade())  # fmt: skip
+        made = [each for rest in rests
+                for each in stacked(self.asked.spec, rest.passes, middle.passes, front.agreement)]  # fmt: skip
+        self._rung(made, CASCADES, self.asked.rows)
 
     def _rung(self, sequences: Sequence[Passes] | dict[Passes, None], rung: int, rows: int,
               reserve: float = CLOSING) -> list[Trial]:  # fmt: skip
@@ -175,6 +199,10 @@ class _Rungs:
             *sorted(kept, key=lambda point: -(point.speedup or 0.0)),
             *sorted(others, key=lambda point: -promise(point, self.asked.bar)),
         ]
+
+
+def _is_trained(point: Point) -> bool:
+    return any(method.kind in TRAINED for method in point.passes)
 
 
 def likely(point: Point) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TypeVar
 
-from tasks.compress.methods import CompressPass, DistilInto, Recover
+from tasks.compress.methods import Cascade, CompressPass, DistilInto, Recover
 from tasks.compress.searching.sequences import TRAINED, Passes, depth
 from tasks.compress.searching.shape import Shape
 
@@ -19,6 +19,7 @@ T = TypeVar("T")
 GUESSES = {  # seconds of a pass that was not measured yet, on two cores
     "onnx": 15.0, "openvino": 20.0, "tensorrt": 60.0, "int8": 5.0, "int8_static": 20.0, "weight_only": 10.0,
     "trim_vocabulary": 5.0, "prune": 10.0, "shrink": 15.0, "factorise": 30.0, "window": 5.0, "cascade": 40.0,
+    "stage": 10.0,
 }  # fmt: skip
 ROWS_PER_S = 600.0  # that training takes through one layer, before it was measured
 AROUND = 0.5  # what embeddings, head and data cost a training, in layers
@@ -70,6 +71,8 @@ class Meter:
     def _work(self, passes: Passes) -> tuple[str, float]:
         """Return the kind and the amount of work of the last pass: of a training, epochs times layers."""
         last: CompressPass = passes[-1]
+        if isinstance(last, Cascade) and isinstance(last.stage, tuple):
+            return "stage", 1.0  # which was built before
         if last.kind not in TRAINED:
             return last.kind, 1.0
         assert isinstance(last, DistilInto | Recover)

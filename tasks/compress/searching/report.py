@@ -1,7 +1,7 @@
 """What a search over compression passes tried, and what each try measured: plain records. Searches nothing."""
 
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
 from tasks.compress.methods import CompressPass
@@ -71,5 +71,7 @@ def _in_words(method: Any) -> str:
 
 def _value(value: Any) -> str:
     if isinstance(value, tuple):
+        if value and is_dataclass(value[0]):
+            return f"[{passes_in_words(value)}]"
         return " ".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -32,6 +32,7 @@ Passes = tuple[CompressPass, ...]
 SHORT, LONG = 2, 2  # epochs of a first training; those that a survivor gets more, twice as many each time
 FURTHER = DistilInto().augment  # texts made of each training text, which a survivor's training has too
 AGREEMENTS = (0.98, 0.96, 0.99, 0.94)  # of cascades, the likeliest first
+MIDDLE = 0.98  # agreement of a trained model between n-grams and the one that answers the rest
 TRAINED = ("distil", "recover")
 HALF = 0.5
 NEARLY_SAME = 0.98  # agreement without training that is worth serving as it is
@@ -161,6 +162,14 @@ def cascaded(spec: CompressSearch, passes: Passes) -> list[Passes]:
     if "cascade" not in spec.passes or not passes or GIVES[passes[-1].kind] in (TORCH, CASCADE):
         return []
     return _legal((*passes, Cascade(agreement=agreement, seed=spec.seed)) for agreement in AGREEMENTS)
+
+
+def stacked(spec: CompressSearch, rest: Passes, cheaper: Passes, agreement: float) -> list[Passes]:
+    """Return three stages: n-grams before the cheaper served model before the other; none where none may be."""
+    if "cascade" not in spec.passes:
+        return []
+    middle = Cascade(agreement=MIDDLE, stage=cheaper, seed=spec.seed)  # type: ignore[arg-type]
+    return _legal([(*rest, middle, Cascade(agreement=agreement, seed=spec.seed))])
 
 
 def parts_of(passes: Passes) -> tuple[Passes, Passes]:

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from serving.artifact import REST, file_sha256
+import numpy as np
+
+from serving.artifact import REST, ArtifactInvalid, file_sha256
 from serving.classes import BATCH_SIZE
-from serving.runtimes.cascade import FIRST
-from serving.runtimes.ngrams import NgramStage
+from serving.loading import open_first
 from tasks.artifacts import MANIFEST, open_artifact
 from tasks.errors import ArtifactError, DataError
 from tasks.measure.machine import describe_machine
@@ -115,10 +116,14 @@ def _profile_cascade(
 ) -> Profile:
     """Return the profile of what is behind the first stage, with the stage's share and time before its sentence."""
     folder, manifest = open_artifact(candidate)
-    first, threshold = NgramStage(folder / FIRST, len(manifest["labels"])), manifest["threshold"]
+    try:
+        first = open_first(folder, manifest, threads)
+    except ArtifactInvalid as error:
+        raise ArtifactError(f"profile: {error}") from error
     first.answers(texts[:SHOWN])  # not counted
+    batches = [texts[start : start + batch_size] for start in range(0, len(texts), batch_size)]
     started = time.perf_counter()
-    sure = first.answers(texts)[1] >= threshold
+    sure = np.concatenate([first.answers(batch)[1] for batch in batches]) >= manifest["threshold"]
     each = (time.perf_counter() - started) / len(texts)
     left = [text for text, known in zip(texts, sure, strict=True) if not known]
     behind = json.loads((folder / REST / MANIFEST).read_text("utf-8"))["runtime"]
