@@ -83,6 +83,7 @@ def _options(manifest: dict[str, Any], threads: int | None, profiled: bool) -> d
     return {
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,  # else the threads of all processes share the same few cores
         "INFERENCE_PRECISION_HINT": "bf16" if manifest.get("precision") == "bf16" else "f32",
         **({} if threads is None else {"INFERENCE_NUM_THREADS": threads}),
         **({"PERF_COUNT": True} if profiled else {}),

@@ -81,6 +81,7 @@ def test_openvino_computes_in_the_precision_that_the_manifest_names(artifacts, p
     compiled = Graphs(folder, {**manifest, "precision": precision}, 1).compiled((1, 16))
     assert hint in str(compiled.get_property("INFERENCE_PRECISION_HINT"))
     assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
+    assert compiled.get_property("ENABLE_CPU_PINNING") is False
     assert "LATENCY" in str(compiled.get_property("PERFORMANCE_HINT"))
 
 
