@@ -1,6 +1,5 @@
 """Exports to ONNX, OpenVINO and TensorRT: what they answer, what they refuse, and that none of them phones home."""
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -86,9 +85,8 @@ def test_an_encoder_goes_into_few_nodes_and_answers_the_same_in_any_company(
     np.testing.assert_allclose(alone, probabilities(exported)[:1], atol=1e-6)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("family", ["gpt2", "modernbert"])  # causal; windowed
-def test_attention_that_is_masked_otherwise_stays_as_it_was(family: str, tmp_path: Path) -> None:
-    source = made(tmp_path, family)
+def test_attention_that_is_masked_otherwise_stays_as_it_was(tmp_path: Path) -> None:
+    source = made(tmp_path, "gpt2")  # causal
     exported = export_onnx(Onnx(), source, tmp_path / "onnx", material_of(source, ROWS))
     assert not {"Attention", "MultiHeadAttention"} & set(operators(exported))
     np.testing.assert_allclose(probabilities(source), probabilities(exported), atol=1e-5)
@@ -139,7 +137,10 @@ def test_nncf_comes_without_telemetry_and_leaves_the_loggers() -> None:
     from nncf.telemetry import wrapper
 
     assert not isinstance(wrapper.telemetry, wrapper.NNCFTelemetry)
-    assert "openvino_telemetry" not in sys.modules
+    assert not hasattr(wrapper, "Telemetry")  # what would send: its import failed, as if it were not installed
+    from openvino.tools.ovc import telemetry_utils
+
+    assert telemetry_utils.tm.__name__ == "openvino.tools.ovc.telemetry_stub"
     assert nncf.__name__ == "nncf"
 
 

@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serving.runtimes.ort import OnnxPredictor
+from serving.runtimes.ort import OnnxPredictor, import_onnxruntime
 from tasks.artifacts import onnx_manifest, open_artifact, seal_onnx
 from tasks.compress.exporting.fusing import fuse_graph
 from tasks.compress.exporting.parity import check_parity, measure_parity, parity_texts
@@ -77,6 +77,7 @@ def write_onnx(origin: Path, manifest: dict[str, Any], target: Path, *, fused: b
 
 def _to_fp16(model: Any) -> Any:
     """Return the model with fp16 weights; it takes and gives what it did."""
+    import_onnxruntime()
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     with warnings.catch_warnings():

@@ -3,12 +3,12 @@
 import contextlib
 import io
 import logging
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from serving.runtimes.openvino_runtime import import_openvino
 from tasks.artifacts import OF_THE_MODEL, seal
 from tasks.compress.exporting.hardware import note_int8
 from tasks.compress.exporting.onnx_export import TOLERANCES, open_torch, write_onnx
@@ -21,8 +21,6 @@ from tasks.compress.quantising.source import Batch, calibration_texts, encode_ba
 from tasks.errors import ModelError
 from tasks.measure.runtime import load
 from tasks.records import Candidate
-
-TELEMETRY = "openvino_telemetry"  # without it NNCF and OpenVINO send nothing
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +52,7 @@ def export_openvino(method: OpenVino, source: Candidate, folder: Path, material:
 
 def _write(method: OpenVino, exported: Path, target: Path, batches: Sequence[Batch]) -> dict[str, float]:
     """Write the model in the precision asked for; return notes on it."""
-    import openvino
-
+    openvino = import_openvino()
     model = openvino.Core().read_model(exported)
     notes: dict[str, float] = {}
     if method.precision == "int8":
@@ -100,22 +97,11 @@ def _matching(model: Any, layers: Sequence[str]) -> list[str]:
 
 def import_nncf() -> ModuleType:
     """Return NNCF, imported so that it sends nothing anywhere, prints nothing and leaves the loggers alone."""
+    import_openvino()  # hides the telemetry from both
     kind = logging.getLoggerClass()
-    with without_telemetry():
-        import nncf
+    import nncf
+
     logging.setLoggerClass(kind)
     nncf.set_log_level(logging.ERROR)
     module: ModuleType = nncf
     return module
-
-
-@contextlib.contextmanager
-def without_telemetry() -> Iterator[None]:
-    """Hide OpenVINO's telemetry from imports of the block: they then do as if it were not installed."""
-    hidden = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == TELEMETRY}
-    sys.modules[TELEMETRY] = None  # type: ignore[assignment]  # an import of it raises ImportError
-    try:
-        yield
-    finally:
-        del sys.modules[TELEMETRY]
-        sys.modules.update(hidden)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from serving.runtimes.ort import import_onnxruntime
 from tasks.errors import ModelError
 
 
@@ -12,17 +13,17 @@ def open_model(model: Any, threads: int | None = None) -> Any:
     Raises:
         ModelError: ONNX Runtime cannot open it.
     """
-    from onnxruntime import InferenceSession, SessionOptions
+    onnxruntime = import_onnxruntime()
     from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
-    options = SessionOptions()
+    options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads must not steal the CPU
     if threads is not None:
         options.intra_op_num_threads = threads
     given = str(model) if isinstance(model, str | Path) else model.SerializeToString()
     try:
-        return InferenceSession(given, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
     except (errors.Fail, errors.InvalidGraph, errors.InvalidProtobuf, errors.InvalidArgument, errors.NotImplemented,
             errors.RuntimeException) as error:  # fmt: skip
         raise ModelError(f"expected a model that ONNX Runtime opens; {_first_line(error)}") from error

@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+from serving.runtimes.ort import import_onnxruntime
 from tasks.artifacts import OF_THE_MODEL, seal
 from tasks.compress.exporting.onnx_export import TOLERANCES, open_torch, write_onnx
 from tasks.compress.exporting.parity import check_parity, measure_parity, parity_texts
@@ -23,12 +24,11 @@ def export_tensorrt(method: TensorRt, source: Candidate, folder: Path, material:
     Raises:
         ModelError: TensorRT is not there, the source is no torch model, or the export answers differently.
     """
-    from onnxruntime import get_available_providers
-
-    if PROVIDER not in get_available_providers():
+    offered = import_onnxruntime().get_available_providers()
+    if PROVIDER not in offered:
         raise ModelError(
             f"compress: tensorrt needs an ONNX Runtime with {PROVIDER}; this one has "
-            f"{', '.join(get_available_providers())}; on a machine with an NVIDIA GPU install `onnxruntime-gpu` and "
+            f"{', '.join(offered)}; on a machine with an NVIDIA GPU install `onnxruntime-gpu` and "
             "`tensorrt` in place of `onnxruntime`, or use the pass `onnx` or `openvino`"
         )
     origin, manifest = open_torch(source, "tensorrt", folder)

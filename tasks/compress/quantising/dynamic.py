@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from serving.runtimes.ort import import_onnxruntime
 from tasks.compress.exporting.hardware import note_int8
 from tasks.compress.material import Material
 from tasks.compress.methods import Int8Dynamic
@@ -40,6 +41,8 @@ def quantise_graph(
 ) -> Any:
     """Return the `onnx.ModelProto` in dynamic int8: all that can be, or the nodes named `only`; the source stays."""
     import onnx
+
+    import_onnxruntime()
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     copy = onnx.ModelProto()

@@ -16,6 +16,7 @@ def prepare(model: Any, *, split_attention: bool) -> Any:
     wrapped.replace_gemm_with_matmul()
     if split_attention:
         _split_attention(copy)
+    del copy.graph.value_info[:]  # quantisers change weights, which would make the recorded shapes wrong
     _tell_types(copy)
     return copy
 

@@ -4,6 +4,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tasks.compress.material import Material
 from tasks.compress.methods import WeightOnly
 from tasks.compress.quantising.dynamic import quantise_graph
@@ -35,5 +37,6 @@ def narrow_weights(model: Any, bits: int, block: int) -> Any:
         model = quantise_graph(model, only=tables) if tables else model
     kinds = ("MatMul", "Gather") if bits == 4 else ("MatMul",)
     quantiser = MatMulNBitsQuantizer(model, bits=bits, block_size=block, is_symmetric=True, op_types_to_quantize=kinds)
-    quantiser.process()
+    with np.errstate(invalid="ignore", divide="ignore"):  # of blocks that are all zeros, whose scale is zero too
+        quantiser.process()
     return quantiser.model.model
