@@ -49,7 +49,7 @@ CODE = {  # the code that decides what a stage makes; a change of it changes the
     "fit": ["train"],
     "tokens": ["train/engine/tokens.py"],
     "compress": [*COMPRESSING, "train", "data/augmentation", "data/drawing.py", "../serving"],
-    "first_stage": ["compress/cascading", "train", "data/drawing.py", "../serving"],
+    "first_stage": ["compress/cascading", "train", "data/augmentation", "data/drawing.py", "../serving"],
     "layers": ["compress/searching/shape.py", "train", "../serving"],
     "answers": ["train", "../serving"],
     "slices": ["measure/quality/slices.py", "data/cleaning/language.py", *SIMILARITY, *PERSONAL],

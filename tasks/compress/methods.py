@@ -199,7 +199,7 @@ class Cascade:
     agreement: Annotated[float, Field(gt=0.5, lt=1)] = 0.98
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     max_features: Annotated[int, Field(ge=100)] = 50_000  # of the stage, the most frequent
-    variants: Annotated[int, Field(ge=0)] = 1  # altered copies of each training text that the stage learns from too
+    augment: Annotated[int, Field(ge=0, le=100)] = 2  # as in `distil`, whose answers to the same texts serve here too
     seed: int = 13
 
 

@@ -16,7 +16,6 @@ from serving.runtimes.ngrams import NgramStage
 from tasks.compress.cascading.features import MAX_N, MIN_N, find_features, text_rows
 from tasks.compress.cascading.linear import cross_entropy, fit, logits
 from tasks.compress.cascading.ngram_stage import fit_stage, write_stage
-from tasks.compress.cascading.variants import vary
 from tests.loop_support import messages
 
 ROWS = messages(240, seed=3)
@@ -168,28 +167,3 @@ def test_a_language_without_spaces_is_read_by_its_characters(tmp_path):
     assert max(Counter(find_tokens(text)[0] for text in texts).values()) == 1
     reader = served(fit_stage(texts[:100], np.eye(3, dtype=np.float32)[labels[:100]], 100, 50_000, 1), tmp_path)
     assert (reader.answers(texts[100:])[0] == labels[100:]).mean() > 0.95
-
-
-def test_variants_are_new_texts_of_the_words_there_are():
-    made = vary(TEXTS, 3, 1, TEXTS[:2])
-    assert 2 * len(TEXTS) < len(made) == len(set(made)) <= 3 * len(TEXTS)
-    assert not set(made) & set(TEXTS)
-    words = {word for text in TEXTS for word in text.split()}
-    assert all(words >= set(text.split()) for text in made)
-    of_two = sum(not any(set(text.split()) <= set(one.split()) for one in TEXTS) for text in made)
-    assert len(made) / 4 < of_two < len(made) * 3 / 4  # some words dropped, or two texts spliced
-    assert vary(TEXTS, 3, 1, TEXTS[:2]) == made != vary(TEXTS, 3, 2, TEXTS[:2])
-    assert vary(TEXTS, 0, 1) == []
-
-
-@given(st.lists(st.text(max_size=12), min_size=1, max_size=6), st.integers(0, 99))
-def test_any_texts_have_variants_but_never_those_left_out(texts, seed):
-    made = vary(texts, 2, seed)
-    assert not set(made) & set(texts)
-    assert not set(vary(texts, 2, seed, made)) & set(made)
-
-
-def test_a_text_without_spaces_varies_by_its_characters():
-    text = "\u4e00\u4e01\u4e02\u4e03\u4e04\u4e05\u4e06\u4e07"
-    made = vary([text], 6, 1)
-    assert made and all(" " not in each and set(each) <= set(text) for each in made)

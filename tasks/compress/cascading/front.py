@@ -1,11 +1,11 @@
 """The cascade pass: a linear stage of n-grams in front of a served model answers what it is sure of.
 
-The stage learns what the origin says of the training rows and of half of the unlabelled texts. What counts as sure is
-chosen on `valid` and on the other unlabelled texts, by the stage as it will be served, so that what writing it rounds
-counts too. Training rows are no evidence, not even with stages that are cross-fitted on them: the origin has learned
-their labels (on banking77 it is right on 99.1 % of them and on 93.0 % of fresh texts), so its answers to them are not
-those that a stage must match in production, and no bound carries over. Origins that are cross-fitted too would be other
-models than the one to agree with, at a training each.
+The stage learns what the origin says of the training rows, of texts mixed from them and of half of the unlabelled
+texts. What counts as sure is chosen on `valid` and on the other unlabelled texts, by the stage as it will be served,
+so that what writing it rounds counts too. Training rows are no evidence, not even with stages that are cross-fitted on
+them: the origin has learned their labels (on banking77 it is right on 99.1 % of them and on 93.0 % of fresh texts), so
+its answers to them are not those that a stage must match in production, and no bound carries over. Origins that are
+cross-fitted too would be other models than the one to agree with, at a training each.
 
 The bound is on the stage's own answers against the origin's. The model behind it answers the rest as it did before.
 """
@@ -27,6 +27,7 @@ from serving.runtimes.ngrams import NgramStage
 from tasks.artifacts import OF_THE_MODEL, open_artifact, seal
 from tasks.compress.material import Material
 from tasks.compress.methods import Cascade
+from tasks.data.augmentation.remix import remix
 from tasks.data.drawing import unit_interval
 from tasks.errors import ModelError
 from tasks.records import Candidate
@@ -81,17 +82,19 @@ def put_in_front(method: Cascade, source: Candidate, folder: Path, material: Mat
 def _write_first(method: Cascade, folder: Path, texts: Texts, labels: list[str], material: Material) -> None:
     """Write the first stage into the folder; it is kept beside the answers that it learned, for other cascades."""
     from tasks.compress.cascading.ngram_stage import fit_stage, write_stage
-    from tasks.compress.cascading.variants import vary
 
     asked = [material.origin.digest, texts.train, texts.further, texts.held, labels]
-    key = cache_key("first_stage", *asked, method.variants, method.max_features, method.seed)
+    key = cache_key("first_stage", *asked, method.augment, method.max_features, method.seed)
     kept = material.answers / f"first-{key}" if material.answers else None
     if kept is None or not kept.is_dir():
-        real = [*texts.train, *texts.further]
-        varied = vary(real, method.variants, method.seed, texts.held)
-        parts = [answers_of(material, each, labels, "auto") for each in (texts.train, texts.further, varied) if each]
-        answers = softmax(np.concatenate(parts))
-        write_stage(fit_stage([*real, *varied], answers, len(real), method.max_features, method.seed), folder)
+        made = remix(texts.train, method.augment, method.seed)  # as `distil` does, whose answers then serve here too
+        parts = [answers_of(material, each, labels, "auto") for each in (texts.train, texts.further, made) if each]
+        held, real = set(texts.held), len(texts.train) + len(texts.further)
+        everything = [*texts.train, *texts.further, *made]
+        learned = [at for at, text in enumerate(everything) if at < real or text not in held]
+        answers = softmax(np.concatenate(parts)[learned])
+        stage = fit_stage([everything[at] for at in learned], answers, real, method.max_features, method.seed)
+        write_stage(stage, folder)
         if kept is not None:
             _keep(folder, kept)
     else:
@@ -104,8 +107,10 @@ def _keep(folder: Path, kept: Path) -> None:
     shutil.copytree(folder, partial, dirs_exist_ok=True)
     try:
         partial.rename(kept)
-    except OSError:  # the other was first, and wrote the same
-        shutil.rmtree(partial)
+    except OSError:
+        if not kept.is_dir():
+            raise
+        shutil.rmtree(partial)  # the other was first, and wrote the same
 
 
 def answers_of(material: Material, texts: Sequence[str], labels: Sequence[str], precision: str) -> np.ndarray:

@@ -28,7 +28,7 @@ from tasks.progress import report_progress
 log = logging.getLogger(__name__)
 
 STRENGTHS = (30.0, 300.0)  # of which the data choose; banking77 and clinc150 like the second best, sms_spam the first
-STEPS = 80  # of L-BFGS; after half as many the stage agrees less
+STEPS = 120  # of L-BFGS; after 40 the stage agrees less
 JUDGING = 0.2  # of the texts, which judge the strengths
 
 
@@ -44,10 +44,11 @@ class Stage:
 def fit_stage(texts: Sequence[str], answers: np.ndarray, real: int, max_features: int, seed: int) -> Stage:
     """Return the stage that learned the answers, [texts, labels] probabilities, to the texts.
 
-    How far its weights are held back is chosen on the first `real` texts, those that are no altered copies of others:
-    by the cross-entropy on a part of them, drawn by their hash, that a first fit does not learn from.
+    The first `real` texts are those that were not made of others. The features are theirs; and how far the weights are
+    held back is chosen by the cross-entropy on a part of them, drawn by their hash, that a first fit does not learn
+    from.
     """
-    features = find_features(texts, max_features)
+    features = find_features(texts[:real], max_features)
     targets = answers.astype(np.float32)
     strength = _choose_strength(texts[:real], targets[:real], features, seed)
     model = _fit(text_rows(texts, features), targets, strength, len(STRENGTHS))
