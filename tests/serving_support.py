@@ -61,6 +61,15 @@ def make_cascade(
     return seal(folder, runtime="cascade", threshold=threshold, notes={}, **{n: manifest[n] for n in OF_THE_MODEL})
 
 
+def make_model_cascade(folder: Path, rest: Candidate, first: Candidate, threshold: float) -> Candidate:
+    """Return a sealed cascade whose first stage is a model itself."""
+    _, manifest = open_artifact(rest)
+    shutil.copytree(rest.uri, folder / "rest")
+    shutil.copytree(first.uri, folder / "first")
+    shutil.copy(folder / "rest" / "tokenizer.json", folder)
+    return seal(folder, runtime="cascade", threshold=threshold, notes={}, **{n: manifest[n] for n in OF_THE_MODEL})
+
+
 def write_first(
     folder: Path, words: Rows, pairs: Rows, grams: Rows, bias: Sequence[float], dtype: type = np.float32
 ) -> None:

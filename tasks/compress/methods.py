@@ -210,7 +210,7 @@ SinglePass = (
 )  # fmt: skip
 StagePass = Annotated[Annotated[SinglePass, Field(discriminator="kind")], BeforeValidator(_no_cascade)]
 Stage = Annotated[
-    Annotated[Literal["ngrams"], Tag("Literal")] | Annotated[tuple[StagePass, ...], Field(min_length=1), Tag("tuple")],
+    Annotated[Literal["ngrams"], Tag("Literal")] | Annotated[tuple[StagePass, ...], Tag("tuple")],
     Discriminator(_stage_form),
 ]
 

@@ -11,7 +11,7 @@ import pytest
 from serving.runtimes.cascade import CascadePredictor
 from tasks.artifacts import MANIFEST, open_artifact, seal
 from tasks.compress.cascading.front import answers_of
-from tasks.compress.methods import Cascade, Onnx
+from tasks.compress.methods import Cascade, DistilInto, Int8Dynamic, Onnx
 from tasks.compress.pipeline import compress_pass
 from tasks.errors import ModelError
 from tasks.measure.runtime import load
@@ -106,6 +106,42 @@ def test_a_second_one_stands_in_front_of_the_first(made, material, root):
     left = [row for row, stage in enumerate(first.stages_of(texts)) if stage]
     answered = first.predict(texts).outputs
     assert left and [answered[row] for row in left] == second.predict([texts[row] for row in left]).outputs
+
+
+STAGED = replace(METHOD, agreement=0.9, stage=(DistilInto(student=(0,), epochs=2), Onnx(), Int8Dynamic()))
+
+
+def test_a_model_of_its_own_answers_between_n_grams_and_the_rest(rest, material, root):
+    """A student in int8; the unlabelled texts that its training may have read do not judge it."""
+    small = material.origin
+    for number, method in enumerate(STAGED.stage):
+        small = compress_pass(method, small, root / f"small{number}", material)
+    further = tuple(row["text"] for row in messages(200, 7))
+    staged = compress_pass(STAGED, rest, root / "staged", replace(material, stage=small, unlabelled=further))
+    three = compress_pass(METHOD, staged, root / "three", material)
+    _, manifest = open_artifact(staged)
+    assert staged.notes["threshold_rows"] == len(VALID)
+    alone, behind, before = load(small, 1), load(rest, 1), load(three, 1).first
+    found = [alone.predict([text]) for text, _ in VALID]
+    origin = answers_of(material, [text for text, _ in VALID], manifest["labels"], "fp32").argmax(1)
+    answered = np.array([each.scores[0] >= staged.notes["threshold"] for each in found])
+    differs = np.array([each.outputs[0] for each in found]) != np.array(manifest["labels"])[origin]
+    assert staged.notes["coverage"] == answered.mean() > 0.2
+    assert staged.notes["differing"] == (answered & differs).mean() < staged.notes["differing_bound"] <= 0.1
+
+    whole, stages = load(three, 1), set()
+    for text, _ in FRESH:
+        best, confidence, _ = before.judge(text)
+        by_model = alone.predict([text])
+        if confidence >= three.notes["threshold"]:
+            stage, output = 0, manifest["labels"][best]
+        elif by_model.scores[0] >= staged.notes["threshold"]:
+            stage, output = 1, by_model.outputs[0]
+        else:
+            stage, output = 2, behind.predict([text]).outputs[0]
+        assert whole.predict([text]).outputs == [output] and whole.stages_of([text]) == [stage]
+        stages.add(stage)
+    assert stages == {0, 1, 2}
 
 
 def test_unlabelled_texts_are_learned_from_and_judge(rest, material, root):

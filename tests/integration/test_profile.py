@@ -25,7 +25,7 @@ from tasks.specs import Recipe
 from tests.compress_support import material_of
 from tests.e2e.commands import Answer, ratchet_here
 from tests.loop_support import LATER, make_project, messages
-from tests.serving_support import make_cascade
+from tests.serving_support import make_cascade, make_model_cascade
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -98,6 +98,14 @@ def test_of_a_cascade_the_model_behind_its_first_stage_is_profiled(
     assert found.sentence.startswith(f"The first stage answers {100 * sure / 40:.0f} % of the texts, in ")
     assert {operator.name for operator in found.operators} & PRODUCTS["openvino"]
     assert found.seconds_per_text > 0
+
+
+def test_of_a_cascade_whose_first_stage_is_a_model_too(candidates: dict[str, Candidate], tmp_path: Path) -> None:
+    both = make_model_cascade(tmp_path / "both", candidates["openvino"], candidates["int8"], threshold=0.3)
+    found = profile(both, TEXTS, tmp_path / "t.json", seconds=0.2, threads=1)
+    sure = load_predictor(Path(both.uri)).stages_of(TEXTS).count(0)  # type: ignore[attr-defined]
+    assert found.sentence.startswith(f"The first stage answers {100 * sure / len(TEXTS):.0f} % of the texts, in ")
+    assert {operator.name for operator in found.operators} & PRODUCTS["openvino"]
 
 
 def test_torch_counts_the_products_that_the_tiny_base_makes(candidates: dict[str, Candidate], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from serving.artifact import read_manifest
 from tasks.records import Quality, Scorecard, Snapshot, Verdict
 from tasks.registry import Registry, VersionRecord
 from tasks.specs import Recipe
-from tests.serving_support import make_cascade, make_openvino
+from tests.serving_support import make_cascade, make_model_cascade, make_onnx, make_openvino
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -27,11 +27,13 @@ def test_a_run_takes_more_metrics_than_one_batch(tmp_path):
     assert [item.path for item in registry.client.list_artifacts(run_id, "figures")] == ["figures/a.svg"]
 
 
-def test_a_cascade_before_openvino_is_registered_loaded_and_fetched(tmp_path):
-    """Loaded by MLflow it answers; where it is gone from this machine, the whole of it comes back, not its rest."""
+def test_a_cascade_of_models_is_registered_loaded_and_fetched(tmp_path):
+    """Loaded by MLflow it answers; where it is gone from this machine, the whole of it comes back, not a part."""
     import mlflow
 
-    cascade = make_cascade(tmp_path / "cascade", make_openvino(tmp_path / "openvino"), {"alpha": [9, 0, 0]})
+    models = make_onnx(tmp_path / "onnx"), make_openvino(tmp_path / "openvino")
+    staged = make_model_cascade(tmp_path / "staged", *models, threshold=0.9)
+    cascade = make_cascade(tmp_path / "cascade", staged, {"alpha": [9, 0, 0]})
     scores = tmp_path / "scores.parquet"
     pq.write_table(pa.table({"text": ["alpha"], "target": ["a"], "output": ["a"]}), scores)
     card = Scorecard(cascade.digest, Quality("accuracy", "golden", 1, "", 1.0, 0.9, 1.0, {}, str(scores), ""))
@@ -42,7 +44,7 @@ def test_a_cascade_before_openvino_is_registered_loaded_and_fetched(tmp_path):
     assert [answer["output"] for answer in model.predict(["alpha", "beta", "gamma"])] == ["a", "b", "c"]
     needed = mlflow.pyfunc.get_model_dependencies(f"models:/cascades/{version.number}")
     packages = {line.partition("==")[0] for line in Path(needed).read_text("utf-8").split()}
-    assert packages == {"mlflow", "numpy", "openvino", "tokenizers"}  # MLflow's own loader adds itself
+    assert packages == {"mlflow", "numpy", "onnxruntime", "openvino", "tokenizers"}  # MLflow's own loader adds itself
     shutil.rmtree(cascade.uri)
     fetched = registry.read_record(version).candidate
     assert read_manifest(Path(fetched.uri))["runtime"] == "cascade"

@@ -126,6 +126,8 @@ class World:
                 seconds *= 0.6
             elif method.kind == "shrink":
                 seconds *= 1 - 0.5 * method.neurons - 0.3 * method.heads
+            elif method.kind == "cascade" and isinstance(method.stage, tuple):
+                seconds = self.seconds_per_text(method.stage) + 0.15 * seconds
             elif method.kind == "cascade":
                 seconds = seconds * (0.05 + 2 * (method.agreement - 0.93)) + 15e-6
         return seconds

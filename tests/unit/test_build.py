@@ -10,7 +10,7 @@ import pytest
 import tasks.build
 from serving.predictors import Predictions
 from tasks.artifacts import seal
-from tasks.compress.methods import DistilInto, Int8Dynamic, Onnx, Recover
+from tasks.compress.methods import Cascade, DistilInto, Int8Dynamic, Onnx, Recover
 from tasks.data.augmentation.augment import Swap, Teacher, Typos
 from tasks.data.augmentation.keep_label import KeepLabel
 from tasks.data.augmentation.mask_fill import MaskFill
@@ -292,6 +292,26 @@ def test_a_pass_that_trains_is_one_training(store, snapshot, runs):
         build(store, recipe, snapshot)
     assert runs[-3:] == ["compress"] * 3
     assert opened == ["smaller"] * 3
+
+
+def test_the_stage_of_a_cascade_is_made_by_its_passes_and_taken_from_the_store(store, snapshot, runs, monkeypatch):
+    """Here the search has built it already; then as the first to want it, and once more."""
+    stages, counted = [], tasks.build.compress_pass
+
+    def compress_pass(method, source, folder, material):
+        stages.append(material.stage)
+        return counted(method, source, folder, material)
+
+    monkeypatch.setattr(tasks.build, "compress_pass", compress_pass)
+    small = build(store, replace(RECIPE, compress=(DistilInto(), Onnx())), snapshot)
+    runs.clear()
+    recipe = replace(RECIPE, compress=(Onnx(), Cascade(stage=(DistilInto(), Onnx())), Cascade()))
+    made = build(store, recipe, snapshot)
+    assert runs == ["compress"] * 3 and stages[-3:] == [None, small, None]
+    further = replace(recipe, compress=(Onnx(), Cascade(stage=(DistilInto(epochs=1), Onnx()))))
+    build(store, further, snapshot)
+    assert runs == ["compress"] * 6 and stages[-1].uri != small.uri  # its two passes and the cascade
+    assert build(store, recipe, snapshot) == made and len(runs) == 6
 
 
 def test_a_pass_that_was_stopped_for_good_keeps_no_checkpoints(store, snapshot, runs, monkeypatch):

@@ -16,7 +16,7 @@ from serving.runtimes.cascade import CascadePredictor
 from serving.runtimes.ngrams import KEPT_UNKNOWN, NgramStage, character_grams, find_tokens
 from tasks.artifacts import MANIFEST, open_artifact, seal, serving_requirements
 from tasks.errors import ArtifactError
-from tests.serving_support import LABELS, make_cascade, make_onnx, make_openvino, write_first
+from tests.serving_support import LABELS, make_cascade, make_model_cascade, make_onnx, make_openvino, write_first
 
 WORDS = {"pay": [2, 0, 0.5], "card": [0, 3, 0], "?": [0.25, 0, 0]}
 PAIRS = {"^ pay": [1, 0, 0], "pay card": [0, 0, 4], "card $": [0, 1, 0]}
@@ -113,7 +113,8 @@ def cascade(tmp_path):
 
 def test_what_the_first_stage_is_not_sure_of_goes_behind_it_in_one_call(cascade):
     rest = Counting()
-    predictor = CascadePredictor(cascade.uri, open_artifact(cascade)[1], rest)
+    folder, manifest = open_artifact(cascade)
+    predictor = CascadePredictor(folder, manifest, rest, NgramStage(folder / "first", len(LABELS)))
     texts = ["sure", "half", "", "sure sure", "none"]
     answered = predictor.predict(texts)
     assert answered.outputs == ["b", "c", "c", "b", "c"]
@@ -153,6 +154,64 @@ def test_what_a_cascade_needs_is_what_its_last_stage_needs(tmp_path, cascade):
     torch = seal(tmp_path / "nested" / "first", runtime="torch", notes={})
     with pytest.raises(ArtifactError, match="runtime 'torch' is not served"):
         serving_requirements(torch)
+
+
+@pytest.fixture
+def middle(tmp_path):
+    """A model before one of another runtime, which would answer the other way round."""
+    rest = make_onnx(tmp_path / "rest")
+    return make_model_cascade(tmp_path / "middle", rest, make_openvino(tmp_path / "small"), threshold=0.95)
+
+
+def test_a_model_first_answers_what_it_is_sure_of_as_it_would_alone(middle, tmp_path):
+    texts = ["alpha", "alpha alpha", "gamma gamma beta", "", "beta beta beta", "unknown"]
+    first, rest = (load_predictor(middle.uri + f"/{part}", 1) for part in ("first", "rest"))
+    predictor = load_predictor(middle.uri, 1)
+    small, large = first.predict(texts), rest.predict(texts)
+    sure = small.scores >= 0.95
+    assert sure.any() and not sure.all()
+    answered = predictor.predict(texts)
+    assert answered.outputs == np.where(sure, small.outputs, large.outputs).tolist()
+    np.testing.assert_allclose(answered.scores, np.where(sure, small.scores, large.scores), atol=1e-6)
+    np.testing.assert_allclose(
+        answered.probabilities, np.where(sure[:, None], small.probabilities, large.probabilities), atol=1e-6
+    )
+    assert predictor.stages_of(texts) == [0 if known else 1 for known in sure]
+    for row, text in enumerate(texts):
+        alone = predictor.predict([text])
+        assert alone.outputs == [answered.outputs[row]]
+        np.testing.assert_allclose(alone.probabilities[0], answered.probabilities[row], atol=1e-6)
+    assert predictor.predict([]).outputs == [] == predictor.stages_of([])
+
+
+def test_n_grams_before_a_model_before_a_model_are_three_stages(middle, tmp_path):
+    predictor = load_predictor(make_cascade(tmp_path / "three", middle, {"alpha": [0, 9, 0]}).uri, threads=1)
+    texts = ["gamma", "beta beta", "alpha", "beta beta alpha"]
+    assert predictor.stages_of(texts) == [2, 1, 0, 0]
+    assert predictor.predict(texts).outputs == ["c", "b", "b", "b"]
+
+
+def test_what_a_cascade_needs_is_what_its_models_need(middle, tmp_path):
+    assert serving_requirements(middle) == ["onnxruntime", "openvino", "tokenizers", "numpy"]
+    gpu = make_onnx(tmp_path / "gpu")
+    manifest = {
+        name: value for name, value in open_artifact(gpu)[1].items() if name not in ("files", "notes", "format")
+    }
+    on_gpu = seal(tmp_path / "gpu", notes={}, **{**manifest, "runtime": "tensorrt"})
+    both = make_model_cascade(tmp_path / "both", on_gpu, make_onnx(tmp_path / "cpu"), threshold=0.9)
+    assert serving_requirements(both) == ["onnxruntime-gpu", "tokenizers", "numpy"]
+
+
+def test_a_model_first_that_does_not_match_is_refused(middle, tmp_path):
+    small = tmp_path / "middle" / "first"
+    (small / "model.xml").write_bytes(b"another")
+    resealed(tmp_path / "middle")
+    with pytest.raises(ArtifactInvalid, match=r"first/model\.xml: not what the cascade was built with"):
+        load_predictor(middle.uri)
+    other = make_onnx(tmp_path / "other", labels=["a", "c", "b"])
+    strange = make_model_cascade(tmp_path / "strange", make_onnx(tmp_path / "whole"), other, threshold=0.9)
+    with pytest.raises(ArtifactInvalid, match="its labels are not those of the cascade"):
+        load_predictor(strange.uri)
 
 
 # -- files that do not fit ---------------------------------------------------------------------------------------------

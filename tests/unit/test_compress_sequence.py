@@ -5,7 +5,7 @@ import itertools
 import pytest
 from pydantic import TypeAdapter
 
-from tasks.compress.methods import CompressPass
+from tasks.compress.methods import Cascade, CompressPass
 from tasks.compress.searching.report import passes_in_words
 from tasks.compress.searching.sequences import (
     AGREEMENTS,
@@ -24,6 +24,7 @@ from tasks.compress.searching.sequences import (
 from tasks.compress.searching.shape import Shape
 from tasks.compress.searching.spec import KINDS, CompressSearch
 from tasks.compress.sequence import check_sequence, form_of, learns
+from tasks.identities import student_identity
 
 READ = TypeAdapter(tuple[CompressPass, ...]).validate_python
 INTO_ANOTHER = {"kind": "distil", "student": "hub/small"}
@@ -54,6 +55,10 @@ INTO_ANOTHER = {"kind": "distil", "student": "hub/small"}
         (["trim_vocabulary", "trim_vocabulary"], "the pass 'trim_vocabulary' stands twice"),
         (["trim_vocabulary", INTO_ANOTHER], "the pass 'distil' into another base throws away what 'trim_vocabulary' "
                                             "did; put 'distil' first"),
+        (["onnx", {"kind": "cascade", "stage": ["window"]}], "the stage of the pass 'cascade' ends as a PyTorch model, "
+                                                             "which is not served; put 'onnx' or 'openvino'"),
+        (["onnx", {"kind": "cascade", "stage": ["onnx", "distil"]}], "the stage of the pass 'cascade': the pass "
+                                                                     "'distil' needs a PyTorch model, and 'onnx'"),
         (["prune", "recover", INTO_ANOTHER], "the pass 'distil' into another base throws away what 'prune' did"),
     ],
 )  # fmt: skip
@@ -72,6 +77,7 @@ def test_what_makes_no_sense_is_refused_by_name(passes, message):
         (["trim_vocabulary", "distil", "recover", "recover", "openvino"], "openvino"),
         ([INTO_ANOTHER, "trim_vocabulary", "onnx", "cascade", "cascade"], "cascade"),
         (["tensorrt", "cascade"], "cascade"),
+        (["onnx", {"kind": "cascade", "stage": ["distil", "openvino"]}, "cascade"], "cascade"),
     ],
 )
 def test_what_makes_sense_is_let_through(passes, form):
@@ -82,6 +88,18 @@ def test_what_makes_sense_is_let_through(passes, form):
 def test_what_learns_is_told():
     assert learns(READ(["distil", "onnx"])) and learns(READ(["onnx", "cascade"]))
     assert not learns(READ(["trim_vocabulary", "onnx", "int8"]))
+
+
+def test_a_cascades_own_stage_is_told_in_short_and_its_bases_are_in_its_key(tmp_path):
+    given = {"kind": "cascade", "agreement": 0.99, "stage": [{"kind": "distil", "student": [0]}, "onnx"]}
+    [_, method] = READ(["onnx", given])
+    assert passes_in_words([method]) == "cascade (agreement 0.99, stage [distil (student 0), onnx])"
+    assert student_identity(method) == student_identity(Cascade()) == ""
+    (tmp_path / "config.json").write_text("{}", "utf-8")
+    [named] = READ([{"kind": "cascade", "stage": [{"kind": "distil", "student": str(tmp_path)}, "onnx"]}])
+    before = student_identity(named)
+    (tmp_path / "config.json").write_text("{ }", "utf-8")
+    assert before and student_identity(named) not in ("", before)
 
 
 SPECS = [

@@ -215,6 +215,32 @@ def test_what_the_gate_says_on_select_counts_and_the_next_best_is_proposed():
     assert none.chosen is None and "it is worse" in none.sentence
 
 
+class Wide(World):
+    """Where no student of any length keeps the margin alone, and cascades find nothing that n-grams are sure of."""
+
+    def loss(self, passes):
+        return super().loss(passes) + (0.02 if any(method.kind == "distil" for method in passes) else 0.0)
+
+    def seconds_per_text(self, passes):
+        plain = tuple(each for each in passes if each.kind != "cascade" or isinstance(each.stage, tuple))
+        return super().seconds_per_text(plain) * (0.9 if plain != passes else 1.0)
+
+
+def test_what_is_fast_and_loses_too_much_alone_answers_between_n_grams_and_the_best():
+    report = run(Wide(), spec=CompressSearch(passes=("distil", "int8", "cascade")))
+    best = chosen(report)
+    assert kinds(best)[-2:] == ["cascade", "cascade"] and best.passes[-1].stage == "ngrams"
+    middle = best.passes[-2].stage
+    assert any(method.kind == "distil" for method in middle) and "distil" not in kinds(best)
+    alone = next(point for point in report.points if point.passes == middle)
+    assert alone.misses and alone.speedup > best.speedup > 10
+    stacked = [point for point in report.points if kinds(point).count("cascade") == 2]
+    assert 1 <= len(stacked) <= 2
+    assert from_json(CompressReport, to_json(report)) == report
+    short = run(Wide(), 4, spec=CompressSearch(passes=("distil", "int8", "cascade")))
+    assert all(point.state == "left" for point in short.points if kinds(point).count("cascade") == 2)
+
+
 def test_the_recipes_own_passes_are_a_point_too():
     own = (Onnx(),)
     report = run(World(), own=own, spec=CompressSearch(passes=("int8",), runtimes=("openvino",)))

@@ -115,6 +115,16 @@ def test_a_misspelt_key_suggests_the_nearest(refusal, content, message):
         (changed("budget", {"minutes": 0}),
          "budget.minutes: a budget of 0 minutes tries no lever; give more than 0, or leave it out for no limit"),
         (lever(clean=["normalize"]), "levers[1].clean[0].kind: unknown kind 'normalize'; did you mean 'normalise'?"),
+        (lever(compress=["onnx", {"kind": "cascade", "stage": [{"kind": "onix"}]}]),
+         "levers[1].compress[1].stage[0].kind: unknown kind 'onix'; did you mean 'onnx'?"),
+        (lever(compress=["onnx", {"kind": "cascade", "stage": ["onnx", "cascade"]}]),
+         "levers[1].compress[1].stage[1]: a stage holds no cascade itself; let the cascades stand one behind another "
+         "in `compress`"),
+        (lever(compress=["onnx", {"kind": "cascade", "stage": "onnx"}]),
+         "levers[1].compress[1].stage: expected 'ngrams' (found 'onnx')"),
+        (lever(compress=["onnx", {"kind": "cascade", "stage": []}]),
+         "levers[1].compress: the stage of the pass 'cascade' ends as a PyTorch model, which is not served; put 'onnx' "
+         "or 'openvino' at its end"),
         (lever(compress=[{"kind": "onix"}]), "levers[1].compress[0].kind: unknown kind 'onix'; did you mean 'onnx'?"),
         (lever(augment=[{"share": 0.1}]), "levers[1].augment[0].kind: missing; known are typos, swap, "
          "dropout, swap_slots, synonyms, mask_fill, back_translate, paraphrase, rebalance, limit, keep_label"),
