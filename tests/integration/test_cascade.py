@@ -11,7 +11,7 @@ import pytest
 from serving.runtimes.cascade import CascadePredictor
 from tasks.artifacts import MANIFEST, open_artifact, seal
 from tasks.compress.cascading.front import answers_of
-from tasks.compress.methods import Cascade, DistilInto, Int8Dynamic, Onnx
+from tasks.compress.methods import Cascade, DistilInto, Int8Dynamic, Onnx, Prune
 from tasks.compress.pipeline import compress_pass
 from tasks.errors import ModelError
 from tasks.measure.runtime import load
@@ -108,11 +108,12 @@ def test_a_second_one_stands_in_front_of_the_first(made, material, root):
     assert left and [answered[row] for row in left] == second.predict([texts[row] for row in left]).outputs
 
 
-STAGED = replace(METHOD, agreement=0.9, stage=(DistilInto(student=(0,), epochs=2), Onnx(), Int8Dynamic()))
+STUDENT = DistilInto(student=(0,), epochs=1, learning_rate=1e-6)
+STAGED = replace(METHOD, agreement=0.9, stage=(Prune(sparsity=0.8), STUDENT, Onnx(), Int8Dynamic()))
 
 
 def test_a_model_of_its_own_answers_between_n_grams_and_the_rest(rest, material, root):
-    """A student in int8; the unlabelled texts that its training may have read do not judge it."""
+    """A pruned student in int8; the unlabelled texts that its training may have read do not judge it."""
     small = material.origin
     for number, method in enumerate(STAGED.stage):
         small = compress_pass(method, small, root / f"small{number}", material)
