@@ -45,7 +45,8 @@ KEPT = 3  # one in so many goes on to the next rung
 TRAININGS = 2  # how often the survivors are trained on
 TRAINING_RESERVE = 0.3  # the share of the minutes that trainings leave to the rungs after them
 VARIED, FRONTED, TIMED, JUDGED = 2, 3, 6, 4  # how many of the best are varied, get cascades, are timed again, judged
-STACKED, CLEARLY = 2, 1.5  # how often three stages are tried, and how many times as fast the middle one has to be
+STACKED = 2  # how often three stages are tried
+CLEARLY = 2.5  # times as fast the middle one has to be: of what n-grams leave it answers about half, and all costs it
 PLAIN, PROBED, SHORTLY, MORE, SERVED, CASCADES = range(6)  # the rungs
 
 
