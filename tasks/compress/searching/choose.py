@@ -13,7 +13,7 @@ import numpy as np
 
 from tasks.compress.searching.report import Point
 
-GOOD = 2 / 3  # the chance on golden from which on the faster point is taken before the surer one
+GOOD = 1 / 2  # the chance on golden from which on the faster point is taken before the surer one
 ABSURD = 3.0  # margins, beyond which the upper end of a loss says that the rows cannot tell
 
 

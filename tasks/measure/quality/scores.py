@@ -26,6 +26,7 @@ from tasks.specs import QualitySpec
 if TYPE_CHECKING:
     import pyarrow as pa
 
+PERTURBED = ("select", "golden")  # the sets whose rows are also asked perturbed
 METRIC = "accuracy"  # the mean of the row scores of a classifier
 
 
@@ -45,7 +46,7 @@ def measure_quality(
 ) -> Quality:
     """Return the candidate's score on every row of a split, the rows' scores stored as Parquet in `folder`.
 
-    Golden rows are also scored perturbed. `slices` has a Boolean column for each slice, named `family:name`;
+    Rows of `select` and golden are also scored perturbed. `slices` has a Boolean column for each slice, named `family:name`;
     `measured_by` goes into the record.
 
     Raises:
@@ -61,7 +62,7 @@ def measure_quality(
     pq.write_table(_score_table(table, answers, slices), path)
     masks = {column.split(":", 1)[1]: _array(slices, column) for column in slices.column_names}
     found = {name: SliceScore(int(mask.sum()), float(answers.scores[mask].mean())) for name, mask in masks.items()}
-    robust = score_perturbed(predictor, texts, targets, spec, robust_path) if split == "golden" else {}
+    robust = score_perturbed(predictor, texts, targets, spec, robust_path) if split in PERTURBED else {}
     low, high = mean_interval(answers.scores)
     return Quality(
         METRIC, split, len(texts), rows_digest(table), float(answers.scores.mean()), low, high, found | robust,
