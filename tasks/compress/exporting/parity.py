@@ -9,7 +9,7 @@ from serving.predictors import Predictor
 from tasks.compress.material import Material
 from tasks.errors import ModelError
 
-ODD_TEXTS = ("a", "two words", "A longer sentence, with punctuation; it has twelve words in all.", "a " * 100)
+ODD_TEXTS = ("", "a", "two words", "A longer sentence, with punctuation; it has twelve words in all.", "a " * 100)
 ROWS = 256  # of the material that are compared at most
 
 
