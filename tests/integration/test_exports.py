@@ -9,6 +9,7 @@ import onnx
 import pytest
 import torch
 
+from serving.runtimes.openvino_runtime import import_openvino
 from tasks.artifacts import MANIFEST, open_artifact
 from tasks.compress.exporting import onnx_export
 from tasks.compress.exporting.onnx_export import export_onnx, write_module
@@ -125,6 +126,26 @@ def test_openvino_serves_every_precision(precision: Any, source: Candidate, mate
     if precision == "int8":
         assert found.notes["calibration_rows"] == 40
         assert sum(name.startswith("harm_") for name in found.notes) == 5
+
+
+@pytest.mark.parametrize("layers", [2, 99])
+def test_layers_that_openvino_leaves_in_float_are_those_of_attention_too(
+    layers: int, source: Candidate, material: Material, tmp_path: Path
+) -> None:
+    found = export_openvino(OpenVino(float_layers=layers, rows=8), source, tmp_path, material)
+    model = import_openvino().Core().read_model(tmp_path / "model.xml")
+    products = [node for node in model.get_ops() if node.get_type_name() == "MatMul"]
+    wide = [node for node in products if node.input_value(1).get_node().get_type_name() == "Constant"]
+    assert len(wide) == min(layers, 5)  # of one layer: queries, keys and values in one, the others, and the head
+    assert any(name.startswith("harm_node_Attention") for name in found.notes)
+
+
+def test_an_openvino_export_is_the_same_when_it_is_made_again(
+    source: Candidate, material: Material, tmp_path: Path
+) -> None:
+    method = OpenVino(float_layers=2, rows=8)
+    first, second = (export_openvino(method, source, tmp_path / name, material) for name in ("one", "two"))
+    assert first.digest == second.digest
 
 
 def test_nncf_comes_without_telemetry_and_leaves_the_loggers() -> None:
