@@ -15,7 +15,8 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tasks.artifacts import MANIFEST, serving_requirements
+from serving.artifact import MANIFEST
+from tasks.artifacts import serving_requirements
 from tasks.errors import RegistryError, ReviewError
 from tasks.given import Given
 from tasks.records import Candidate, Scorecard, Snapshot, Verdict, from_json, to_json

@@ -9,8 +9,9 @@ import onnx
 import pytest
 import torch
 
+from serving.artifact import MANIFEST
 from serving.runtimes.openvino_runtime import import_openvino
-from tasks.artifacts import MANIFEST, open_artifact
+from tasks.artifacts import open_artifact
 from tasks.compress.exporting import onnx_export
 from tasks.compress.exporting.onnx_export import export_onnx, write_module
 from tasks.compress.exporting.openvino_export import export_openvino, import_nncf

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from serving.artifact import REST, file_sha256
+from serving.artifact import MANIFEST, REST, file_sha256
 from serving.classes import BATCH_SIZE
 from serving.runtimes.cascade import FIRST
 from serving.runtimes.ngrams import NgramStage
-from tasks.artifacts import MANIFEST, open_artifact
+from tasks.artifacts import open_artifact, runtime_behind
 from tasks.errors import ArtifactError, DataError
 from tasks.measure.machine import describe_machine
 from tasks.measure.profiling.calls import choose_calls, open_parts, threads_of, time_calls, trace_calls
@@ -54,6 +54,15 @@ class Profile:
     bound: Bound
     sentence: str
     trace_uri: str
+
+
+def is_profiled(candidate: Candidate) -> bool:
+    """Return whether `profile` knows the candidate's runtime, or that of the model behind a cascade's first stages.
+
+    Raises:
+        ArtifactError: the artifact is missing or changed.
+    """
+    return runtime_behind(candidate) in PROFILED
 
 
 def profile(
