@@ -27,6 +27,7 @@ class TrimVocabulary:
     kind: Literal["trim_vocabulary"] = "trim_vocabulary"
     min_count: Annotated[int, Field(ge=1)] = 1  # texts that use a token for it to stay
     max_tokens: Annotated[int, Field(ge=1)] | None = None  # the most used of them; None: all
+    spare: Annotated[int, Field(ge=0)] = 8000  # others that stay, for texts to come: the first of the vocabulary
 
 
 @dataclass(frozen=True, config={"extra": "forbid"})

@@ -240,7 +240,7 @@ def test_a_source_may_have_another_tokenizer_than_the_origin(origin, material, t
 @pytest.mark.parametrize(
     "before",
     [
-        (TrimVocabulary(), Prune(sparsity=0.5)),
+        (TrimVocabulary(spare=0), Prune(sparsity=0.5)),
         (Prune(pattern="2:4"), Recover(epochs=1)),
         (Shrink(heads=0.5, neurons=0.5), Factorise(keep=0.5)),
     ],

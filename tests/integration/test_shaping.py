@@ -23,7 +23,7 @@ from tests.compress_support import material_of
 from tests.shaping_support import LABELS, ROWS, TEXTS, made, opened, probabilities, save
 
 SHAPING = [
-    TrimVocabulary(),
+    TrimVocabulary(spare=0),
     Shrink(heads=0.5, neurons=0.25, rows=20),
     Factorise(keep=0.6, rows=20),
     Prune(sparsity=0.2),

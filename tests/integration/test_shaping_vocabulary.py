@@ -20,7 +20,7 @@ USED = [(text, "refund") for text in known_texts()]
 @pytest.mark.parametrize("family", ["bert", "roberta", "mpnet", "deberta-v2", "modernbert", "t5", "gpt2"])
 def test_a_text_of_kept_tokens_is_answered_as_before(family, tmp_path):
     source = made(tmp_path, family)
-    found = compress_pass(TrimVocabulary(), source, tmp_path / "small", material_of(source, USED))
+    found = compress_pass(TrimVocabulary(spare=0), source, tmp_path / "small", material_of(source, USED))
     model, before = opened(found), opened(source)
     rows = model.encoder.get_input_embeddings().weight.shape[0]
     assert rows == model.config.vocab_size == found.notes["tokens"] < before.config.vocab_size
@@ -30,7 +30,7 @@ def test_a_text_of_kept_tokens_is_answered_as_before(family, tmp_path):
     assert abs(probabilities(found, texts) - probabilities(source, texts)).max() < 1e-6
     tokens = json.loads((open_artifact(found)[0] / "tokenizer.json").read_text("utf-8"))
     assert tokens["padding"]["pad_id"] == model.config.pad_token_id
-    again = compress_pass(TrimVocabulary(), source, tmp_path / "again", material_of(source, USED))
+    again = compress_pass(TrimVocabulary(spare=0), source, tmp_path / "again", material_of(source, USED))
     assert again.digest == found.digest
 
 
@@ -40,7 +40,7 @@ def test_numbers_in_the_config_move_with_their_tokens(tmp_path):
     words = {number: word for word, number in _tokens(source).items()}
     before = opened(source)
     rows = [(f"please {words[30]}", "refund"), ("please", "refund")]
-    found = compress_pass(TrimVocabulary(), source, tmp_path / "small", material_of(source, rows))
+    found = compress_pass(TrimVocabulary(spare=0), source, tmp_path / "small", material_of(source, rows))
     config, now = opened(found).config, _tokens(found)
     assert config.pad_token_id == now["track"] < before.config.pad_token_id
     assert config.eos_token_id == now[words[30]] < 30
@@ -54,7 +54,9 @@ def test_numbers_in_the_config_move_with_their_tokens(tmp_path):
 def test_positions_that_are_counted_from_the_padding_stay(tmp_path):
     source = made(tmp_path, "roberta", pad="the", max_position_embeddings=80)
     assert opened(source).config.pad_token_id == 5
-    found = compress_pass(TrimVocabulary(), source, tmp_path / "small", material_of(source, [("it now", "refund")]))
+    found = compress_pass(
+        TrimVocabulary(spare=0), source, tmp_path / "small", material_of(source, [("it now", "refund")])
+    )
     assert abs(probabilities(found, ["it now"]) - probabilities(source, ["it now"])).max() < 1e-6
     assert len(_tokens(found)) < len(_tokens(source))
 
@@ -66,11 +68,11 @@ def _tokens(candidate):
 def test_only_the_most_used_stay_and_the_notes_say_what_changed(tmp_path):
     source = made(tmp_path, "bert")
     rows = [("please the my", "refund")] * 3 + [("please now", "refund")]
-    found = compress_pass(TrimVocabulary(min_count=2), source, tmp_path / "2", material_of(source, rows))
+    found = compress_pass(TrimVocabulary(min_count=2, spare=0), source, tmp_path / "2", material_of(source, rows))
     assert found.notes["texts_changed"] == 0.25
     assert {"please", "the", "my"} <= _tokens(found).keys()
     assert "now" not in _tokens(found)
-    fewer = compress_pass(TrimVocabulary(max_tokens=1), source, tmp_path / "1", material_of(source, rows))
+    fewer = compress_pass(TrimVocabulary(max_tokens=1, spare=0), source, tmp_path / "1", material_of(source, rows))
     assert "please" in _tokens(fewer)
     assert "the" not in _tokens(fewer)
 
@@ -78,10 +80,12 @@ def test_only_the_most_used_stay_and_the_notes_say_what_changed(tmp_path):
 def test_unlabelled_texts_keep_their_words_too(tmp_path):
     source = made(tmp_path, "bert")
     material = replace(material_of(source, USED), unlabelled=("zeppelin",))
-    assert "zeppelin" in _tokens(compress_pass(TrimVocabulary(), source, tmp_path / "1", material))
-    assert "zeppelin" not in _tokens(compress_pass(TrimVocabulary(), source, tmp_path / "2", material_of(source, USED)))
+    assert "zeppelin" in _tokens(compress_pass(TrimVocabulary(spare=0), source, tmp_path / "1", material))
+    assert "zeppelin" not in _tokens(
+        compress_pass(TrimVocabulary(spare=0), source, tmp_path / "2", material_of(source, USED))
+    )
     with pytest.raises(ModelError, match=r"trim_vocabulary keeps what training texts use, and there are none"):
-        compress_pass(TrimVocabulary(), source, tmp_path / "3", material_of(source))
+        compress_pass(TrimVocabulary(spare=0), source, tmp_path / "3", material_of(source))
 
 
 # -- windows -----------------------------------------------------------------------------------------------------------

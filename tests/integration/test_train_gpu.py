@@ -16,6 +16,10 @@ import torch
 from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
 
+from tasks.compress.methods import DistilInto, Prune, Recover
+from tasks.compress.shaping.distil import distil_into
+from tasks.compress.shaping.prune import prune
+from tasks.compress.shaping.recover import recover
 from tasks.errors import ModelError
 from tasks.measure.runtime import load
 from tasks.progress import metrics_to
@@ -24,6 +28,7 @@ from tasks.train.bases.base import Base, FromConfig
 from tasks.train.finetune import finetune
 from tasks.train.lesson import Lesson
 from tasks.train.methods import Distil, Distributed, FineTune
+from tests.compress_support import material_of
 from tests.training_support import lesson_rows
 
 pytestmark = [
@@ -160,3 +165,17 @@ def test_a_process_of_a_group_makes_the_model_of_one_alone(strategy: Any, tmp_pa
     method = FineTune(epochs=1, precision="fp32", dropout=0.0, distributed=Distributed(1, strategy))
     group = run(tmp_path / "group", str(tiny_base), method)
     assert group.notes["train_loss"] == pytest.approx(alone.notes["train_loss"], rel=1e-3)
+
+
+def test_passes_that_train_keep_zeros_and_learn_the_origins_answers(tmp_path: Path, tiny_base: Path) -> None:
+    origin = run(tmp_path / "origin", str(tiny_base), FineTune(epochs=8, learning_rate=0.01))
+    material = material_of(origin, ROWS, VALID, tmp_path)
+    pruned = prune(Prune(sparsity=0.5), origin, tmp_path / "pruned", material)
+    taught = recover(Recover(epochs=3, learning_rate=0.005, augment=1), pruned, tmp_path / "recovered", material)
+    student = distil_into(DistilInto(epochs=3, learning_rate=0.005), taught, tmp_path / "student", material)
+    before, after = (load_file(Path(made.uri) / "model.safetensors") for made in (pruned, taught))
+    zeros = {name: weight == 0 for name, weight in before.items() if ((weight == 0).float().mean() > 0.4)}
+    assert zeros and all(bool((after[name][places] == 0).all()) for name, places in zeros.items())
+    answers = [load(made).predict([text for text, _ in VALID]).outputs for made in (origin, taught, student)]
+    for outputs in answers[1:]:
+        assert sum(ours == its for ours, its in zip(outputs, answers[0], strict=True)) / len(VALID) > 0.85

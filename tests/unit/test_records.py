@@ -47,7 +47,7 @@ COMPRESSED = CompressReport(
     (Point(0, (Onnx(), Int8Dynamic()), 1, "measured", rows=100, score=0.93, loss=0.002, loss_high=0.008, speedup=5.1,
            latency_p99_ms=2.5, size_bytes=23, memory_bytes=150, seconds=9.5),
      Point(1, (DistilInto(student=FromConfig("bert")), OpenVino(), Cascade()), 0, "failed", message="no such family")),
-    (0,), 0, None, 1.5, "compress search: 2 points", ("avx512_vnni",),
+    (0,), 0, None, 1.5, "compress search: 2 points", (0.05, 0.1), ("avx512_vnni",),
 )  # fmt: skip
 SEARCHED = SearchReport(
     "p/tuned/0", (SearchTrial(0, {"epochs": "3"}, "recipe", "failed", None, None, 0.0, 1.5, "no memory", "host:1"),),

@@ -35,6 +35,7 @@ AGREEMENTS = (0.98, 0.96, 0.99, 0.94)  # of cascades, the likeliest first
 TRAINED = ("distil", "recover")
 HALF = 0.5
 NEARLY_SAME = 0.98  # agreement without training that is worth serving as it is
+TRIMMED_SAME = 0.99  # agreement from which on a trimmed vocabulary stands before all else: it makes nothing faster
 
 
 def tails(spec: CompressSearch) -> list[Passes]:
@@ -100,7 +101,7 @@ KEEPS_COST = ("trim_vocabulary", "prune", "window")  # what makes a short text's
 def trimmed(spec: CompressSearch, agreements: Mapping[Passes, float]) -> Passes:
     """Return the trimming of the vocabulary, where it is allowed and does not change answers; else nothing."""
     trim = (TrimVocabulary(),)
-    return trim if "trim_vocabulary" in spec.passes and agreements.get(trim, 0.0) >= NEARLY_SAME else ()
+    return trim if "trim_vocabulary" in spec.passes and agreements.get(trim, 0.0) >= TRIMMED_SAME else ()
 
 
 def students(shape: Shape) -> list[tuple[int, ...]]:

@@ -47,7 +47,7 @@ def trim_vocabulary(method: TrimVocabulary, source: Candidate, folder: Path, mat
     content = json.loads((origin / TOKENIZER).read_text("utf-8"))
     before = Tokenizer.from_str(json.dumps({**content, "truncation": None, "padding": None}))
     used = most_used(count_tokens(before, texts), method.min_count, method.max_tokens)
-    kept = needed(content, used)
+    kept = needed(content, used | spared(vocabulary(content), needed(content, used), method.spare))
     if places_before(model.encoder):  # positions are counted from the number of the padding, which has to stay
         kept |= {number for number in vocabulary(content).values() if number <= model.config.pad_token_id}
     smaller, former = trimmed(content, kept)
@@ -76,6 +76,15 @@ def most_used(counts: Counter[int], min_count: int, max_tokens: int | None) -> s
     """Return the tokens that at least `min_count` texts use, of these the `max_tokens` most used; None: all."""
     enough = sorted((-count, number) for number, count in counts.items() if count >= min_count)
     return {number for _, number in enough[:max_tokens]}
+
+
+def spared(numbers: dict[str, int], kept: set[int], count: int) -> set[int]:
+    """Return so many further tokens: those with the lowest numbers, as trainers of tokenizers put frequent ones first.
+
+    Placeholders such as BERT's `[unused7]`, which no text gives, are none of them.
+    """
+    others = sorted(number for token, number in numbers.items() if number not in kept and "[unused" not in token)
+    return set(others[:count])
 
 
 def _encoded(tokenizer: "Tokenizer", texts: list[str]) -> Iterable[list[int]]:
