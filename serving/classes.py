@@ -125,7 +125,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return result
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return the first line of what an exception says, for a message of one line."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 

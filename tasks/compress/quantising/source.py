@@ -70,9 +70,9 @@ def calibration_texts(kind: str, material: Material, rows: int) -> list[str]:
     texts = sorted({text for text, _ in material.train})
     if min(rows, len(texts)) < MIN_ROWS:
         given = f"{len(texts)} distinct rows of train" if len(texts) < MIN_ROWS else f"`rows: {rows}`"
+        mend = "set float_layers: 0" if kind == "float_layers" else "use the pass `int8`, which needs none"
         raise ModelError(
-            f"compress: {kind} is calibrated on at least {MIN_ROWS} rows and was given {given}; give it more, or use "
-            "the pass `int8`, which needs none"
+            f"compress: {kind} is measured on at least {MIN_ROWS} rows and was given {given}; give it more, or {mend}"
         )
     return random.Random(SEED).sample(texts, min(rows, len(texts)))
 
