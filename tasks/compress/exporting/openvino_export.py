@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -44,8 +45,7 @@ def export_openvino(method: OpenVino, source: Candidate, folder: Path, material:
     sealed = {name: manifest[name] for name in OF_THE_MODEL} | {"openvino": "model.xml", "precision": method.precision}
     parity = measure_parity(load(source), load(seal(folder, runtime="openvino", notes={}, **sealed)),
                             parity_texts(material))  # fmt: skip
-    if method.precision == "fp32":
-        check_parity(parity, "OpenVINO", TOLERANCES["fp32"])
+    check_parity(parity, f"OpenVINO {method.precision}", TOLERANCES.get(method.precision, math.inf))
     log.info("openvino: %s, %.2f %% of the answers changed", method.precision, 100 * parity.changed)
     return seal(folder, runtime="openvino", notes=notes | parity.as_notes(), **sealed)
 

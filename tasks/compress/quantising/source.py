@@ -13,7 +13,7 @@ import numpy as np
 from serving.classes import tokenizer_function
 from serving.runtimes.ort import OnnxPredictor
 from tasks.artifacts import onnx_manifest, open_artifact, seal_onnx
-from tasks.compress.exporting.parity import measure_parity, parity_texts
+from tasks.compress.exporting.parity import check_parity, measure_parity, parity_texts
 from tasks.compress.exporting.sessions import read_model
 from tasks.compress.material import Material
 from tasks.errors import ModelError
@@ -95,10 +95,11 @@ def seal_quantised(
 
     onnx.save(model, folder / "model.onnx")
     after = OnnxPredictor(folder, onnx_manifest(given.manifest))
-    changed = measure_parity(load(given.source), after, parity_texts(material)).changed
-    made = seal_onnx(folder, given.manifest, {**notes, "answers_changed": changed}, weights=weights)
+    parity = measure_parity(load(given.source), after, parity_texts(material))
+    check_parity(parity, weights)
+    made = seal_onnx(folder, given.manifest, {**notes, "answers_changed": parity.changed}, weights=weights)
     log.info(
         "%s: %.1f MB from %.1f MB, %.2f %% of the answers changed",
-        weights, made.size_bytes / 1e6, given.source.size_bytes / 1e6, 100 * changed,
+        weights, made.size_bytes / 1e6, given.source.size_bytes / 1e6, 100 * parity.changed,
     )  # fmt: skip
     return made
