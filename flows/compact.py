@@ -10,7 +10,7 @@ import logging
 import time
 from collections import UserDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -94,10 +94,7 @@ class _Job:
     snapshot: Snapshot
     origin: Origin
     seconds: float
-    began: float = 0.0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "began", time.monotonic())
+    began: float = field(default_factory=time.monotonic)
 
     @property
     def key(self) -> str:

@@ -26,7 +26,7 @@ from tasks.build import build, training_rows
 from tasks.data.checking.validate import refuse
 from tasks.errors import RatchetError
 from tasks.given import Given
-from tasks.measure.profiling.profile import Profile
+from tasks.measure.profiling.profile import Profile, is_profiled
 from tasks.measure.quality.scores import check_costs, with_scores
 from tasks.progress import collect_seconds, purpose, timed, trainings_to
 from tasks.records import Scorecard, Snapshot, Verdict, to_json
@@ -169,8 +169,10 @@ def final(project: Project, diary: Diary, outcome: Outcome, best: Contender) -> 
     return replace(outcome, champion_version=version.number) if result == "promoted" else outcome
 
 
-def profile(project: Project, contender: Contender, outcome: Outcome) -> Profile:
-    """Return where the contender's time goes."""
+def profile(project: Project, contender: Contender, outcome: Outcome) -> Profile | None:
+    """Return where the contender's time goes; None where its runtime is not profiled, which is no reason to stop."""
+    if not is_profiled(contender.candidate):
+        return None
     found: Profile = stages.profile(
         project.store, contender.candidate, outcome.snapshot, "select", project.spec.benchmark
     )

@@ -50,11 +50,26 @@ def tokenize_with(tokenizer: Any) -> Tokenize:
 
     def tokenize(texts: Sequence[str]) -> dict[str, np.ndarray]:
         found = encode(list(texts))
-        arrays = np.array([[e.ids for e in found], [e.attention_mask for e in found], [e.type_ids for e in found]],
-                          dtype=np.int64)  # fmt: skip
+        masks = [e.attention_mask for e in found]
+        arrays = np.array([[e.ids for e in found], masks, [e.type_ids for e in found]], dtype=np.int64)
+        if not all(map(any, masks)):
+            arrays = _with_a_token_each(arrays, tokenizer.padding["pad_id"])
         return dict(zip(TOKEN_ARRAYS, arrays, strict=True))  # [batch, tokens] each
 
     return tokenize
+
+
+def _with_a_token_each(arrays: np.ndarray, pad_id: int) -> np.ndarray:
+    """Return token arrays `[arrays, batch, tokens]` in which a text without any token has one of padding to be read.
+
+    Such is the empty text, where the tokenizer adds no special tokens. No model reads nothing, and what one makes of
+    a text that is padding alone would depend on the runtime and on the batch.
+    """
+    if not arrays.shape[2]:
+        arrays = np.zeros((*arrays.shape[:2], 1), np.int64)
+        arrays[0] = pad_id
+    arrays[1, ~arrays[1].any(axis=1), 0] = 1
+    return arrays
 
 
 def predict_classes(
@@ -110,7 +125,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return result
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return the first line of what an exception says, for a message of one line."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 

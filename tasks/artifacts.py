@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from serving.artifact import FIRST, REST, ArtifactInvalid, file_sha256, has_model_first, read_manifest
+from serving.artifact import FIRST, MANIFEST, REST, ArtifactInvalid, file_sha256, has_model_first, read_manifest
 from tasks.errors import ArtifactError
 from tasks.records import Candidate
 
-MANIFEST = "manifest.json"
 SERVED_BY = {"onnx": "onnxruntime", "openvino": "openvino", "tensorrt": "onnxruntime-gpu"}  # runtime -> package
 TIMINGS = ("_seconds", "_per_s", "_speedup")  # notes that differ from run to run
 OF_THE_MODEL = ("task", "labels", "max_length", "inputs")  # what no change of the weights or the runtime changes
@@ -18,12 +17,13 @@ OF_THE_MODEL = ("task", "labels", "max_length", "inputs")  # what no change of t
 def seal(folder: Path, *, runtime: str, notes: dict[str, float], **manifest: Any) -> Candidate:
     """Write the manifest over all files of the folder and return the finished candidate."""
     files = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    files.pop(MANIFEST, None)  # of an earlier sealing
     content = {
         "format": 1,
         "runtime": runtime,
         **manifest,
         "notes": {name: value for name, value in notes.items() if not name.endswith(TIMINGS)},  # equal models are equal
-        "files": {name: file_sha256(path) for name, path in files.items() if name != MANIFEST},
+        "files": {name: file_sha256(path) for name, path in files.items()},
     }
     (folder / MANIFEST).write_text(json.dumps(content, indent=1, sort_keys=True), "utf-8")
     size = sum(path.stat().st_size for path in files.values())
@@ -62,6 +62,19 @@ def _runtimes_of(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
     if manifest["runtime"] not in SERVED_BY:
         raise ArtifactError(f"{folder}: runtime {manifest['runtime']!r} is not served; export the model first")
     return [SERVED_BY[manifest["runtime"]]]
+
+
+def runtime_behind(candidate: Candidate) -> str:
+    """Return the candidate's runtime; a cascade's is that of the model behind all its first stages.
+
+    Raises:
+        ArtifactError: the artifact is missing or changed.
+    """
+    folder, manifest = open_artifact(candidate)
+    while manifest["runtime"] == "cascade":
+        folder /= REST
+        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+    return str(manifest["runtime"])
 
 
 def open_artifact(candidate: Candidate) -> tuple[Path, dict[str, Any]]:

@@ -6,8 +6,8 @@ Knows neither Prefect nor MLflow, and measures nothing: that is in `tasks.measur
 
 import logging
 import shutil
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -134,19 +134,24 @@ def fit(
         ModelError: the base does not load, or training diverged.
     """
     key = cache_key("fit", rows, snapshot, base_identity(base), method, student_identity(method), guides)
-    work = store.folder("checkpoints", key)
 
     def make(folder: Path) -> Candidate:
-        try:
-            with training():
-                made = finetune(base, method, _lesson(store, rows, snapshot, guides, work), folder / "model")
-        except Stopped:
-            shutil.rmtree(work, ignore_errors=True)
-            raise
-        shutil.rmtree(work, ignore_errors=True)
-        return made
+        with _checkpoints(store, key) as work, training():
+            return finetune(base, method, _lesson(store, rows, snapshot, guides, work), folder / "model")
 
     return store.build("fit", key, Candidate, make)
+
+
+@contextmanager
+def _checkpoints(store: Store, key: str) -> Iterator[Path]:
+    """Give the folder of a training's checkpoints: gone where it ends or is stopped, there still where it is killed."""
+    work = store.folder("checkpoints", key)
+    try:
+        yield work
+    except Stopped:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    shutil.rmtree(work, ignore_errors=True)
 
 
 def _lesson(store: Store, rows: Table, snapshot: Snapshot, guides: Guides, work: Path) -> Lesson:
@@ -184,18 +189,11 @@ def compress(store: Store, candidate: Candidate, method: CompressPass, origin: O
         ModelError: the pass is not legal on this candidate.
     """
     key = cache_key("compress", candidate, method, student_identity(method), origin)
-    work = store.folder("checkpoints", key)
 
     def make(folder: Path) -> Candidate:
-        try:
-            with training() if method.kind in TRAINING else nullcontext():
-                material = replace(_material(store, origin, work), stage=_stage(store, method, origin))
-                made = compress_pass(method, candidate, folder / "model", material)
-        except Stopped:
-            shutil.rmtree(work, ignore_errors=True)
-            raise
-        shutil.rmtree(work, ignore_errors=True)
-        return made
+        with _checkpoints(store, key) as work, training() if method.kind in TRAINING else nullcontext():
+            material = replace(_material(store, origin, work), stage=_stage(store, method, origin))
+            return compress_pass(method, candidate, folder / "model", material)
 
     return store.build("compress", key, Candidate, make)
 

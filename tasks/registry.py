@@ -15,7 +15,9 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tasks.artifacts import MANIFEST, serving_requirements
+from serving.artifact import MANIFEST
+from serving.classes import first_line
+from tasks.artifacts import serving_requirements
 from tasks.errors import RegistryError, ReviewError
 from tasks.given import Given
 from tasks.records import Candidate, Scorecard, Snapshot, Verdict, from_json, to_json
@@ -294,7 +296,5 @@ def reaching(uri: str) -> Iterator[None]:
         with storage_named(uri):
             yield
     except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise RegistryError(
-            f"MLflow at {uri}: {lines[0][:300]}; start it, or mend registry.tracking_uri in the spec"
-        ) from error
+        said = first_line(error)[:300]
+        raise RegistryError(f"MLflow at {uri}: {said}; start it, or mend registry.tracking_uri in the spec") from error

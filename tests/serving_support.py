@@ -26,7 +26,8 @@ def make_onnx(folder: Path, **manifest: object) -> Candidate:
     folder.mkdir(parents=True)
     _write_bag(folder / "model.onnx")
     _write_tokenizer(folder)
-    return seal(folder, runtime="onnx", onnx="model.onnx", notes={}, **{**OF_THE_BAG, **manifest})
+    said = {"runtime": "onnx", **OF_THE_BAG, **manifest}
+    return seal(folder, onnx="model.onnx", notes={}, **said)
 
 
 def make_openvino(folder: Path, **manifest: object) -> Candidate:

@@ -6,7 +6,7 @@ products) the pass itself says.
 
 from collections.abc import Sequence
 
-from tasks.compress.methods import Cascade, CompressPass
+from tasks.compress.methods import Cascade, CompressPass, Onnx
 
 TORCH, ONNX, OPENVINO, TENSORRT, CASCADE = "torch", "onnx", "openvino", "tensorrt", "cascade"
 CALLED = {
@@ -64,7 +64,7 @@ def _find_flaw(method: CompressPass, form: str, before: Sequence[CompressPass]) 
             return (f"the pass {kind!r} needs a PyTorch model, and {kinds[-1]!r} before it gives {CALLED[form]}; put "
                     f"{kind!r} before {_first_served(kinds)!r}")  # fmt: skip
     elif kind in QUANTISING:
-        return _quantising_flaw(kind, form, kinds)
+        return _quantising_flaw(kind, form, before)
     elif form == TORCH:
         return (f"the pass {kind!r} needs a served model behind it; put 'onnx' or 'openvino' before it, as in "
                 f"[onnx, int8, {kind}]")  # fmt: skip
@@ -75,14 +75,16 @@ def _find_flaw(method: CompressPass, form: str, before: Sequence[CompressPass]) 
     return _undone(method, kinds)
 
 
-def _quantising_flaw(kind: str, form: str, kinds: Sequence[str]) -> str:
-    earlier = next((each for each in kinds if each in QUANTISING), None)
+def _quantising_flaw(kind: str, form: str, before: Sequence[CompressPass]) -> str:
+    earlier = next((each.kind for each in before if each.kind in QUANTISING), None)
     if earlier:
         return f"the pass {kind!r} finds a model that {earlier!r} has quantised already; keep one of them"
     if form != ONNX:
         if form == OPENVINO:
             return f"the pass {kind!r} needs an ONNX model, and 'openvino' has its own: use openvino's precision: int8"
         return f"the pass {kind!r} needs an ONNX model; put 'onnx' before it, as in [onnx, {kind}]"
+    if any(isinstance(each, Onnx) and each.precision == "fp16" for each in before):
+        return f"the pass {kind!r} needs weights in fp32, and 'onnx' before it gives fp16; leave its precision out"
     return ""
 
 

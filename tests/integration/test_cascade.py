@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from serving.artifact import MANIFEST
 from serving.runtimes.cascade import CascadePredictor
-from tasks.artifacts import MANIFEST, open_artifact, seal
+from tasks.artifacts import open_artifact, seal
 from tasks.compress.cascading.front import answers_of
 from tasks.compress.methods import Cascade, DistilInto, Int8Dynamic, Onnx, Prune
 from tasks.compress.pipeline import compress_pass

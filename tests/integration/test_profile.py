@@ -8,6 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from flows.iterate import profile as profile_of_contender
+from flows.outcome import Contender
 from flows.project import Project, only_one, open_project
 from serving.loading import load_predictor
 from serving.runtimes.openvino_runtime import import_openvino
@@ -17,7 +19,7 @@ from tasks.compress.methods import Int8Dynamic, Onnx
 from tasks.compress.quantising.dynamic import quantise_dynamic
 from tasks.data.rows import COLUMNS, make_rows
 from tasks.data.snapshot import write_table
-from tasks.measure.profiling.profile import profile
+from tasks.measure.profiling.profile import is_profiled, profile
 from tasks.measure.profiling.trace import RUN
 from tasks.records import Candidate, Quality, Scorecard, Snapshot, Verdict
 from tasks.registry import CHAMPION, VersionRecord
@@ -25,7 +27,7 @@ from tasks.specs import Recipe
 from tests.compress_support import material_of
 from tests.e2e.commands import Answer, ratchet_here
 from tests.loop_support import LATER, make_project, messages
-from tests.serving_support import make_cascade, make_model_cascade
+from tests.serving_support import make_cascade, make_model_cascade, make_onnx
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -185,3 +187,13 @@ def test_a_version_that_is_not_there_is_one_line(project: Project, capfd: pytest
 def test_nothing_is_profiled_beside_an_iteration(project: Project, capfd: pytest.CaptureFixture[str]) -> None:
     with only_one(project):
         asked(capfd, project, "1").mistake(1, "another iteration is running")
+
+
+def test_a_runtime_that_is_not_profiled_stops_no_iteration(tmp_path):
+    """TensorRT's, behind a cascade too: what it took to judge such a model is not lost for want of a profile."""
+    tensorrt = make_onnx(tmp_path / "tensorrt", runtime="tensorrt")
+    behind = make_cascade(tmp_path / "cascade", tensorrt, {"alpha": [9, 0, 0]})
+    for candidate in (tensorrt, behind):
+        assert not is_profiled(candidate)
+        assert profile_of_contender(None, Contender(None, candidate), None) is None
+    assert is_profiled(make_cascade(tmp_path / "served", make_onnx(tmp_path / "onnx"), {"alpha": [9, 0, 0]}))

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.artifact import ArtifactInvalid, read_manifest
+from serving.artifact import MANIFEST, ArtifactInvalid, read_manifest
 from serving.classes import softmax
 from serving.loading import load_predictor
 from serving.predictors import Predictions
 from serving.runtimes.cascade import CascadePredictor
 from serving.runtimes.ngrams import KEPT_UNKNOWN, NgramStage, character_grams, find_tokens
-from tasks.artifacts import MANIFEST, open_artifact, seal, serving_requirements
+from tasks.artifacts import open_artifact, seal, serving_requirements
 from tasks.errors import ArtifactError
 from tests.serving_support import LABELS, make_cascade, make_model_cascade, make_onnx, make_openvino, write_first
 

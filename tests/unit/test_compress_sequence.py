@@ -50,6 +50,8 @@ INTO_ANOTHER = {"kind": "distil", "student": "hub/small"}
         (["openvino", "int8_static"], "the pass 'int8_static' needs an ONNX model, and 'openvino' has its own: use "
                                       "openvino's precision: int8"),
         (["int8"], "the pass 'int8' needs an ONNX model; put 'onnx' before it, as in [onnx, int8]"),
+        ([{"kind": "onnx", "precision": "fp16"}, "int8"], "the pass 'int8' needs weights in fp32, and 'onnx' before it "
+                                                          "gives fp16; leave its precision out"),
         (["onnx", "cascade", "int8"], "the pass 'int8' needs an ONNX model; put 'onnx' before it"),
         (["recover"], "the pass 'recover' has nothing to recover from; put it after 'prune', 'shrink'"),
         (["trim_vocabulary", "trim_vocabulary"], "the pass 'trim_vocabulary' stands twice"),

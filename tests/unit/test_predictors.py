@@ -7,12 +7,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from serving.artifact import ArtifactInvalid, file_sha256, read_manifest
+from serving.artifact import MANIFEST, ArtifactInvalid, file_sha256, read_manifest
 from serving.classes import BATCH_SIZE, encodable, predict_classes, soften, softmax, tokenizer_function
 from serving.loading import load_predictor, open_predictor
-from tasks.artifacts import MANIFEST, open_artifact, seal
+from tasks.artifacts import open_artifact, seal
 from tasks.errors import ArtifactError
-from tests.serving_support import LABELS, make_cascade, make_onnx, make_openvino
+from tests.serving_support import LABELS, OF_THE_BAG, make_cascade, make_onnx, make_openvino
 
 FIRST = {"alpha": [9, 0, 0]}  # all that the first stage of the cascade is sure of
 
@@ -220,3 +220,11 @@ def test_the_seal_names_every_file_and_its_size(tmp_path, artifact):
     }
     assert artifact.digest == file_sha256(folder / MANIFEST)
     assert artifact.size_bytes == sum((folder / name).stat().st_size for name in ("model.onnx", "tokenizer.json"))
+
+
+def test_an_artifact_that_is_sealed_again_is_the_same(tmp_path):
+    first = make_onnx(tmp_path / "onnx")
+    _, manifest = open_artifact(first)
+    again = seal(tmp_path / "onnx", notes={}, **{name: manifest[name] for name in ("runtime", "onnx", *OF_THE_BAG)})
+    assert again == first
+    assert first.size_bytes == sum((tmp_path / "onnx" / name).stat().st_size for name in manifest["files"])

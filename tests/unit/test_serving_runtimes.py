@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from serving.artifact import ArtifactInvalid
+from serving.classes import tokenizer_function
 from serving.loading import load_predictor, open_predictor
 from serving.runtimes.openvino_runtime import Graphs, import_openvino, keep_embeddings_narrow
 from serving.runtimes.ort import tensorrt_options
@@ -53,6 +54,28 @@ def test_serving_loads_its_runtime_numpy_and_tokenizers_alone(artifacts, tmp_pat
     assert roots & (HEAVY | {"onnxruntime", "openvino"}) == {runtime}
     assert list(tmp_path.iterdir()) == []
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("form", ["onnx", "openvino", "cascade"])
+def test_a_text_without_tokens_is_answered_alike_alone_and_among_others(artifacts, form):
+    predictor = load_predictor(artifacts[form].uri, 1)
+    alone = predictor.predict([""]).probabilities
+    for texts in (["", ""], ["", "beta beta"], ["", *["gamma " * length for length in range(1, 7)]]):
+        assert predictor.predict(texts).probabilities[0] == pytest.approx(alone[0])
+    assert alone[0] == pytest.approx([1 / 3] * 3)  # a token of padding votes for all alike
+
+
+@pytest.mark.parametrize(("texts", "ids", "mask"), [
+    ([""], [[0]], [[1]]),
+    (["", "  "], [[0], [0]], [[1], [1]]),
+    (["", "alpha beta"], [[0, 0], [2, 3]], [[1, 0], [1, 1]]),
+    (["beta", "alpha beta"], [[3, 0], [2, 3]], [[1, 0], [1, 1]]),
+])  # fmt: skip
+def test_no_model_is_given_a_text_without_tokens(artifacts, texts, ids, mask):
+    found = tokenizer_function(Path(artifacts["onnx"].uri), 40)(texts)
+    assert found["input_ids"].tolist() == ids
+    assert found["attention_mask"].tolist() == mask
+    assert found["token_type_ids"].shape == found["input_ids"].shape
 
 
 @pytest.mark.parametrize("form", ["onnx", "openvino", "cascade"])

@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from serving.classes import first_line
 from serving.runtimes.ort import OnnxPredictor, import_onnxruntime
 from tasks.artifacts import onnx_manifest, open_artifact, seal_onnx
 from tasks.compress.exporting.fusing import fuse_graph
@@ -107,7 +108,7 @@ def _reason(error: BaseException) -> str:
     """Return the innermost cause of a failed export in one line: the exporter wraps what names the operator."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    return first_line(error)[:200]
 
 
 def write_module(model: "EncoderClassifier", names: list[str], target: Path) -> None:

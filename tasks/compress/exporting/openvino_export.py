@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -44,8 +45,7 @@ def export_openvino(method: OpenVino, source: Candidate, folder: Path, material:
     sealed = {name: manifest[name] for name in OF_THE_MODEL} | {"openvino": "model.xml", "precision": method.precision}
     parity = measure_parity(load(source), load(seal(folder, runtime="openvino", notes={}, **sealed)),
                             parity_texts(material))  # fmt: skip
-    if method.precision == "fp32":
-        check_parity(parity, "OpenVINO", TOLERANCES["fp32"])
+    check_parity(parity, f"OpenVINO {method.precision}", TOLERANCES.get(method.precision, math.inf))
     log.info("openvino: %s, %.2f %% of the answers changed", method.precision, 100 * parity.changed)
     return seal(folder, runtime="openvino", notes=notes | parity.as_notes(), **sealed)
 
@@ -59,23 +59,38 @@ def _write(method: OpenVino, exported: Path, target: Path, batches: Sequence[Bat
         kept, notes = _choose_float(method, exported, batches)
         model = _quantise(model, batches, kept)
         notes |= note_int8() | {"calibration_rows": float(sum(len(batch["input_ids"]) for batch in batches))}
+    _name_by_order(model)
     openvino.save_model(model, target, compress_to_fp16=method.precision == "bf16")  # computed with in bf16
     return notes
 
 
+def _name_by_order(model: Any) -> None:
+    """Name what computes by its place, that equal models have equal files: OpenVINO counts through the whole process.
+
+    NNCF's notes in the model, which nothing reads, hold names of before.
+    """
+    if "nncf" in model.rt_info:
+        del model.rt_info["nncf"]
+    for number, node in enumerate(model.get_ordered_ops()):
+        kind = node.get_type_name()
+        if kind not in ("Parameter", "Result"):
+            node.set_friendly_name(f"{kind}_{number}")
+
+
 def _choose_float(method: OpenVino, exported: Path, batches: Sequence[Batch]) -> tuple[list[str], dict[str, float]]:
-    """Return the layers to leave in float, as ONNX Runtime's int8 measures them, and notes on it."""
+    """Return the weights of the layers to leave in float, as ONNX Runtime's int8 measures them, and notes on it."""
     import onnx
 
     if not method.float_layers:
         return [], {}
     model = prepare(onnx.load(exported), split_attention=False)
-    return most_sensitive(model, batches, method.float_layers)
+    kept, notes = most_sensitive(model, batches, method.float_layers)
+    return [node.input[1] for node in model.graph.node if node.name in kept], notes
 
 
 def _quantise(model: Any, batches: Sequence[Batch], kept: Sequence[str]) -> Any:
     nncf = import_nncf()
-    ignored = nncf.IgnoredScope(names=_matching(model, kept), validate=False) if kept else None
+    ignored = nncf.IgnoredScope(names=_products_with(model, kept), validate=False) if kept else None
     with contextlib.redirect_stdout(io.StringIO()):  # its bars are drawn there
         return nncf.quantize(
             model, nncf.Dataset(batches), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(batches),
@@ -83,16 +98,17 @@ def _quantise(model: Any, batches: Sequence[Batch], kept: Sequence[str]) -> Any:
         )  # fmt: skip
 
 
-def _matching(model: Any, layers: Sequence[str]) -> list[str]:
-    """Return the products of an OpenVINO model that came of the ONNX nodes of these names."""
-    products = [node.get_friendly_name() for node in model.get_ops() if node.get_type_name() == "MatMul"]
-    stems = [name.removesuffix("_MatMul") for name in layers]
-    found = [name for name in products if any(name.split("/")[0] in (stem, f"{stem}_MatMul") for stem in stems)]
-    if not found:
-        raise ModelError(
-            f"compress: openvino: none of the layers {', '.join(layers)} is found again; set float_layers: 0"
-        )
-    return found
+def _products_with(model: Any, weights: Sequence[str]) -> list[str]:
+    """Return the products of an OpenVINO model with the ONNX weights of these names: it gives the nodes other names."""
+    found: dict[str, str] = {}
+    for node in model.get_ops():
+        if node.get_type_name() == "MatMul":
+            factors = [node.input_value(side).get_node().get_friendly_name() for side in (0, 1)]
+            found |= {node.get_friendly_name(): factor for factor in factors if factor in weights}
+    lost = sorted(set(weights) - set(found.values()))
+    if lost:
+        raise ModelError(f"compress: openvino: the weights {', '.join(lost)} are not found again; set float_layers: 0")
+    return list(found)
 
 
 def import_nncf() -> ModuleType:

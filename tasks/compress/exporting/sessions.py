@@ -3,8 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from serving.classes import first_line
 from serving.runtimes.ort import import_onnxruntime
 from tasks.errors import ModelError
+
+SAID = 300  # characters of what ONNX Runtime says of an error
 
 
 def open_model(model: Any, threads: int | None = None) -> Any:
@@ -26,7 +29,7 @@ def open_model(model: Any, threads: int | None = None) -> Any:
         return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
     except (errors.Fail, errors.InvalidGraph, errors.InvalidProtobuf, errors.InvalidArgument, errors.NotImplemented,
             errors.RuntimeException) as error:  # fmt: skip
-        raise ModelError(f"expected a model that ONNX Runtime opens; {_first_line(error)}") from error
+        raise ModelError(f"expected a model that ONNX Runtime opens; {first_line(error)[:SAID]}") from error
 
 
 def read_model(path: Path) -> Any:
@@ -42,7 +45,3 @@ def read_model(path: Path) -> Any:
     except ModelError as error:
         raise ModelError(f"compress: {path}: {error}; delete {path.parent} and run again") from error
     return onnx.load(path)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from serving.runtimes.ort import import_onnxruntime
+from serving.runtimes.ort import TENSORRT, import_onnxruntime
 from tasks.artifacts import OF_THE_MODEL, seal
 from tasks.compress.exporting.onnx_export import TOLERANCES, open_torch, write_onnx
 from tasks.compress.exporting.parity import check_parity, measure_parity, parity_texts
@@ -12,8 +12,6 @@ from tasks.compress.methods import TensorRt
 from tasks.errors import ModelError
 from tasks.measure.runtime import load
 from tasks.records import Candidate
-
-PROVIDER = "TensorrtExecutionProvider"
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +23,9 @@ def export_tensorrt(method: TensorRt, source: Candidate, folder: Path, material:
         ModelError: TensorRT is not there, the source is no torch model, or the export answers differently.
     """
     offered = import_onnxruntime().get_available_providers()
-    if PROVIDER not in offered:
+    if TENSORRT not in offered:
         raise ModelError(
-            f"compress: tensorrt needs an ONNX Runtime with {PROVIDER}; this one has "
+            f"compress: tensorrt needs an ONNX Runtime with {TENSORRT}; this one has "
             f"{', '.join(offered)}; on a machine with an NVIDIA GPU install `onnxruntime-gpu` and "
             "`tensorrt` in place of `onnxruntime`, or use the pass `onnx` or `openvino`"
         )

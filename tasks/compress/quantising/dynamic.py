@@ -2,7 +2,8 @@
 
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,20 +48,26 @@ def quantise_graph(
 
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
+    with quantiser_file() as target:
+        quantize_dynamic(
+            copy, str(target), per_channel=True, weight_type=QuantType.QInt8, reduce_range=reduce_range,
+            nodes_to_quantize=list(only) or None, nodes_to_exclude=list(exclude), extra_options=FLOAT,
+        )  # fmt: skip
+        return onnx.load(target)
+
+
+@contextmanager
+def quantiser_file() -> Iterator[Path]:
+    """Give a file for ONNX Runtime's quantiser to write, which is not heard in the block and gone after it."""
     root = logging.getLogger()
-    root.addFilter(not_of_quantiser)
+    root.addFilter(_not_of_quantiser)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            target = Path(folder) / "model.onnx"
-            quantize_dynamic(
-                copy, str(target), per_channel=True, weight_type=QuantType.QInt8, reduce_range=reduce_range,
-                nodes_to_quantize=list(only) or None, nodes_to_exclude=list(exclude), extra_options=FLOAT,
-            )  # fmt: skip
-            return onnx.load(target)
+            yield Path(folder) / "model.onnx"
     finally:
-        root.removeFilter(not_of_quantiser)
+        root.removeFilter(_not_of_quantiser)
 
 
-def not_of_quantiser(record: logging.LogRecord) -> bool:
+def _not_of_quantiser(record: logging.LogRecord) -> bool:
     """Return whether a record is not of ONNX Runtime's quantiser, which tells the root logger of every tensor."""
     return "onnxruntime" not in Path(record.pathname).parts

@@ -13,7 +13,7 @@ import numpy as np
 from serving.classes import tokenizer_function
 from serving.runtimes.ort import OnnxPredictor
 from tasks.artifacts import onnx_manifest, open_artifact, seal_onnx
-from tasks.compress.exporting.parity import measure_parity, parity_texts
+from tasks.compress.exporting.parity import check_parity, measure_parity, parity_texts
 from tasks.compress.exporting.sessions import read_model
 from tasks.compress.material import Material
 from tasks.errors import ModelError
@@ -70,9 +70,9 @@ def calibration_texts(kind: str, material: Material, rows: int) -> list[str]:
     texts = sorted({text for text, _ in material.train})
     if min(rows, len(texts)) < MIN_ROWS:
         given = f"{len(texts)} distinct rows of train" if len(texts) < MIN_ROWS else f"`rows: {rows}`"
+        mend = "set float_layers: 0" if kind == "float_layers" else "use the pass `int8`, which needs none"
         raise ModelError(
-            f"compress: {kind} is calibrated on at least {MIN_ROWS} rows and was given {given}; give it more, or use "
-            "the pass `int8`, which needs none"
+            f"compress: {kind} is measured on at least {MIN_ROWS} rows and was given {given}; give it more, or {mend}"
         )
     return random.Random(SEED).sample(texts, min(rows, len(texts)))
 
@@ -95,10 +95,11 @@ def seal_quantised(
 
     onnx.save(model, folder / "model.onnx")
     after = OnnxPredictor(folder, onnx_manifest(given.manifest))
-    changed = measure_parity(load(given.source), after, parity_texts(material)).changed
-    made = seal_onnx(folder, given.manifest, {**notes, "answers_changed": changed}, weights=weights)
+    parity = measure_parity(load(given.source), after, parity_texts(material))
+    check_parity(parity, weights)
+    made = seal_onnx(folder, given.manifest, {**notes, "answers_changed": parity.changed}, weights=weights)
     log.info(
         "%s: %.1f MB from %.1f MB, %.2f %% of the answers changed",
-        weights, made.size_bytes / 1e6, given.source.size_bytes / 1e6, 100 * changed,
+        weights, made.size_bytes / 1e6, given.source.size_bytes / 1e6, 100 * parity.changed,
     )  # fmt: skip
     return made

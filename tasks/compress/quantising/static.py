@@ -1,7 +1,5 @@
 """Static int8 of an ONNX model: weights per channel, activations by ranges found on real rows."""
 
-import logging
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +7,7 @@ from typing import Any
 from tasks.compress.exporting.hardware import note_int8
 from tasks.compress.material import Material
 from tasks.compress.methods import Int8Static
-from tasks.compress.quantising.dynamic import FLOAT, not_of_quantiser
+from tasks.compress.quantising.dynamic import FLOAT, quantiser_file
 from tasks.compress.quantising.graphs import linear_nodes, prepare
 from tasks.compress.quantising.sensitivity import most_sensitive
 from tasks.compress.quantising.source import Batch, calibration_texts, open_float, seal_quantised
@@ -48,20 +46,14 @@ def quantise_with_ranges(
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     tables = [node.name for node in copy.graph.node if node.op_type == "Gather"]
-    root = logging.getLogger()
-    root.addFilter(not_of_quantiser)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            target = Path(folder) / "model.onnx"
-            quantize_static(
-                copy, str(target), _Reader(batches), quant_format=QuantFormat[form], op_types_to_quantize=QUANTISED,
-                per_channel=True, reduce_range=reduce_range, activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8, nodes_to_quantize=[*linear_nodes(copy), *tables],
-                nodes_to_exclude=list(exclude), calibrate_method=CalibrationMethod[ranges], extra_options=FLOAT,
-            )  # fmt: skip
-            return onnx.load(target)
-    finally:
-        root.removeFilter(not_of_quantiser)
+    with quantiser_file() as target:
+        quantize_static(
+            copy, str(target), _Reader(batches), quant_format=QuantFormat[form], op_types_to_quantize=QUANTISED,
+            per_channel=True, reduce_range=reduce_range, activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8, nodes_to_quantize=[*linear_nodes(copy), *tables],
+            nodes_to_exclude=list(exclude), calibrate_method=CalibrationMethod[ranges], extra_options=FLOAT,
+        )  # fmt: skip
+        return onnx.load(target)
 
 
 def _rows(batch: Batch) -> int:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from serving.artifact import REST, ArtifactInvalid, file_sha256
+from serving.artifact import MANIFEST, REST, ArtifactInvalid, file_sha256
 from serving.classes import BATCH_SIZE
 from serving.loading import open_first
-from tasks.artifacts import MANIFEST, open_artifact
+from tasks.artifacts import open_artifact, runtime_behind
 from tasks.errors import ArtifactError, DataError
 from tasks.measure.machine import describe_machine
 from tasks.measure.profiling.calls import choose_calls, open_parts, threads_of, time_calls, trace_calls
@@ -55,6 +55,15 @@ class Profile:
     bound: Bound
     sentence: str
     trace_uri: str
+
+
+def is_profiled(candidate: Candidate) -> bool:
+    """Return whether `profile` knows the candidate's runtime, or that of the model behind a cascade's first stages.
+
+    Raises:
+        ArtifactError: the artifact is missing or changed.
+    """
+    return runtime_behind(candidate) in PROFILED
 
 
 def profile(

@@ -46,8 +46,8 @@ def measure_quality(
 ) -> Quality:
     """Return the candidate's score on every row of a split, the rows' scores stored as Parquet in `folder`.
 
-    Rows of `select` and golden are also scored perturbed. `slices` has a Boolean column for each slice, named `family:name`;
-    `measured_by` goes into the record.
+    Rows of `select` and golden are also scored perturbed. `slices` has a Boolean column for each slice, named
+    `family:name`; `measured_by` goes into the record.
 
     Raises:
         DataError: the split has no rows.
