@@ -120,9 +120,8 @@ def _is_int8(kinds: Sequence[str]) -> bool:
 
 
 def _fastest(report: CompressReport, margin: float, wanted) -> Point | None:
-    """Return the fastest point of the wanted kinds whose loss on all of select is within the margin."""
-    rows = max(point.rows for point in report.points)
-    found = [point for point in report.points if point.speedup is not None and point.rows == rows
+    """Return the fastest point of the wanted kinds whose loss on select is within the margin."""
+    found = [point for point in report.points if point.speedup is not None and point.passes
              and point.loss is not None and point.loss <= margin
              and wanted([method.kind for method in point.passes])]  # fmt: skip
     return max(found, key=lambda point: point.speedup or 0.0, default=None)
