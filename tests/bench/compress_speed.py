@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from serving.predictors import Predictor
+from serving.runtimes.cascade import CascadePredictor
 from tasks.measure.runtime import load
 from tasks.measure.speed.closed_loop import interleave
 from tasks.measure.speed.latency import Clock
@@ -45,6 +46,8 @@ def measure_models(models: Mapping[str, Candidate], test: Rows, threads: int) ->
 
 
 def answered_here(predictor: Predictor, texts: list[str]) -> list[float]:
-    """Return the share of the texts that each stage of a cascade answers, the first one first."""
-    stages: list[int] = predictor.stages_of(texts)  # type: ignore[attr-defined]
+    """Return the share of the texts that each stage of a cascade answers, the first one first; [1] of a single model."""
+    if not isinstance(predictor, CascadePredictor):
+        return [1.0]
+    stages: list[int] = predictor.stages_of(texts)
     return [stages.count(stage) / len(texts) for stage in sorted(set(stages))]
