@@ -46,7 +46,7 @@ def measure_models(models: Mapping[str, Candidate], test: Rows, threads: int) ->
 
 
 def answered_here(predictor: Predictor, texts: list[str]) -> list[float]:
-    """Return the share of the texts that each stage of a cascade answers, the first one first; [1] of a single model."""
+    """Return the share of the texts that each stage of a cascade answers, the first first; 1 of a single model."""
     if not isinstance(predictor, CascadePredictor):
         return [1.0]
     stages: list[int] = predictor.stages_of(texts)
