@@ -118,6 +118,6 @@ def import_nncf() -> ModuleType:
     import nncf
 
     logging.setLoggerClass(kind)
-    nncf.set_log_level(logging.ERROR)
+    logging.getLogger("nncf").setLevel(logging.ERROR)  # its own way changes handlers that others attached there too
     module: ModuleType = nncf
     return module
