@@ -20,6 +20,7 @@ from tasks.build import build
 from tasks.levers import CLAIMS, claims_of, pull, pull_found, pull_passes, stage_of
 from tasks.measure.gate.decide import decide, keep
 from tasks.measure.gate.evidence import Claim
+from tasks.measure.gate.limits import limits_kept
 from tasks.measure.quality.scores import with_scores
 from tasks.progress import purpose, report_progress
 from tasks.records import LeverTrial, Snapshot, Table, Verdict
@@ -162,7 +163,8 @@ def _try(
         candidate = build(stages, project.store, recipe, snapshot, given)
     timing = screening(project.spec, claims)
     challenger, defender = measure(stages, project, [candidate, best.candidate], snapshot, "select", timing)
-    spec = project.spec.gate
+    gate = project.spec.gate  # whose limits golden asks for, whatever the best so far keeps
+    spec = replace(gate, limits=limits_kept(defender.speed, gate.limits))
     mine, its = (with_scores(card, snapshot.out_of_scope) for card in (challenger, defender))
     verdict = decide(mine, its, None, claims, spec)
     kept = keep(verdict, claims, spec)

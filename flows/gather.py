@@ -11,7 +11,7 @@ from feedback.harvest import Harvest, HarvestedRow, harvest
 from feedback.records import PredictionRow
 from flows.project import Project
 from tasks import collect, guard
-from tasks.compress.sequence import LEARNING, learns
+from tasks.compress.sequence import READING, reads_texts
 from tasks.data.checking.suite import Suite
 from tasks.data.checking.validate import describe
 from tasks.data.cleaning.scrub import scrub_text
@@ -90,12 +90,12 @@ def gather_texts(
 
 def ask_texts(recipe: Recipe, levers: Sequence[Lever]) -> bool:
     """Return whether a training or a pass of the recipe or of a lever may read texts without labels."""
-    if reads_unlabelled(recipe.train) or learns(recipe.compress):
+    if reads_unlabelled(recipe.train) or reads_texts(recipe.compress):
         return True
     return any(
         (lever.train is not None and reads_unlabelled(lever.train))
-        or learns(lever.compress or ())
-        or (lever.compress_search is not None and not set(LEARNING).isdisjoint(lever.compress_search.passes))
+        or reads_texts(lever.compress or ())
+        or (lever.compress_search is not None and not set(READING).isdisjoint(lever.compress_search.passes))
         or (lever.search is not None and not {"adapt", "distil"}.isdisjoint(lever.search.space))
         for lever in levers
     )

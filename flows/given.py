@@ -10,7 +10,7 @@ from flows.outcome import Contender
 from flows.project import Project
 from tasks import stages
 from tasks.build import fitted
-from tasks.compress.sequence import LEARNING, learns
+from tasks.compress.sequence import READING, reads_texts
 from tasks.data.augmentation.keep_label import used_teacher
 from tasks.given import Given
 from tasks.records import Candidate, Snapshot, Table
@@ -38,7 +38,7 @@ def given_for(
 
 def given_for_passes(best: Contender, kinds: Collection[str], texts: Table | None) -> Given:
     """Return what a search over passes of these kinds is given: what the best so far was, and texts to learn from."""
-    if set(LEARNING).isdisjoint(kinds):
+    if set(READING).isdisjoint(kinds):
         return best.given
     return replace(best.given, unlabelled=_texts_of_passes(best, texts))
 
@@ -84,7 +84,7 @@ def _unlabelled(best: Contender, recipe: Recipe, stage: str, texts: Table | None
 
     A recipe of which only the passes change keeps the texts that it was trained with, where it was with any.
     """
-    if not reads_unlabelled(recipe.train) and not learns(recipe.compress):
+    if not reads_unlabelled(recipe.train) and not reads_texts(recipe.compress):
         return None
     if stage in COMPRESSING:
         return _texts_of_passes(best, texts)

@@ -26,6 +26,7 @@ from tasks.build import build, training_rows
 from tasks.data.checking.validate import refuse
 from tasks.errors import RatchetError
 from tasks.given import Given
+from tasks.measure.gate.limits import limit_tests
 from tasks.measure.profiling.profile import Profile, is_profiled
 from tasks.measure.quality.scores import check_costs, with_scores
 from tasks.progress import collect_seconds, purpose, timed, trainings_to
@@ -138,9 +139,10 @@ def first(project: Project, diary: Diary, outcome: Outcome) -> Outcome:
         candidate = build(stages, project.store, recipe, snapshot, given)
     contender = Contender(recipe, candidate, given=given, snapshot=snapshot)
     [card] = measure(stages, project, [contender.candidate], outcome.snapshot, "golden", project.spec.benchmark)
-    verdict = Verdict(
-        "promote", "The first model: there is nothing to compare it with yet.", (), project.spec.gate.alpha
-    )
+    over = "".join(f"; its {test.detail}" for test in limit_tests(card.speed, project.spec.gate.limits)
+                   if test.outcome == "fail")  # fmt: skip
+    reason = f"The first model: there is nothing to compare it with yet{over}."
+    verdict = Verdict("promote", reason, (), project.spec.gate.alpha)
     outcome = with_training_rows(project, contender, outcome)
     outcome = replace(outcome, result="baseline", verdict=verdict, cards={BASELINE: card, CHAMPION: card},
                       profile=profile(project, contender, outcome))  # fmt: skip

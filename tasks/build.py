@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from tasks.compress.material import Material
 from tasks.compress.methods import Cascade, CompressPass
 from tasks.compress.pipeline import compress_pass
-from tasks.compress.sequence import TRAINING, learns
+from tasks.compress.sequence import TRAINING, reads_texts
 from tasks.data.assemble import assemble
 from tasks.data.augmentation.augment import augment
 from tasks.data.augmentation.keep_label import open_teacher, used_teacher
@@ -209,8 +209,8 @@ def _stage(store: Store, method: CompressPass, origin: Origin) -> Candidate | No
 
 
 def _read_by(method: CompressPass, origin: Origin) -> Origin:
-    """Return the origin as a pass is given it: only those that learn from answers read the texts without labels."""
-    return origin if learns([method]) else replace(origin, unlabelled=None)
+    """Return the origin as a pass is given it: only some passes read the texts without labels."""
+    return origin if reads_texts([method]) else replace(origin, unlabelled=None)
 
 
 def _material(store: Store, origin: Origin, work: Path) -> Material:

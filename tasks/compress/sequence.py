@@ -24,7 +24,7 @@ GIVES = {
 TRAINING = ("distil", "recover")  # which run the training room
 QUANTISING = ("int8", "int8_static", "weight_only")
 EXPORTS = ("onnx", "openvino", "tensorrt")
-LEARNING = ("distil", "recover", "cascade")  # from the answers of the model before the first pass
+READING = ("distil", "recover", "cascade", "trim_vocabulary")  # texts without labels, where there are some
 REPEATABLE = ("recover", "cascade", "shrink", "prune")
 FORGETS = ("trim_vocabulary", "prune", "shrink", "factorise", "window")  # what `distil` into another base would undo
 
@@ -49,9 +49,9 @@ def form_of(passes: Sequence[CompressPass]) -> str:
     return GIVES[passes[-1].kind] if passes else TORCH
 
 
-def learns(passes: Sequence[CompressPass]) -> bool:
-    """Return whether a pass learns from answers, and so may read texts without labels."""
-    return any(method.kind in LEARNING for method in passes)
+def reads_texts(passes: Sequence[CompressPass]) -> bool:
+    """Return whether a pass reads texts without labels: it learns the answers to them, or keeps their words."""
+    return any(method.kind in READING for method in passes)
 
 
 def _find_flaw(method: CompressPass, form: str, before: Sequence[CompressPass]) -> str:

@@ -23,7 +23,7 @@ from tasks.compress.searching.sequences import (
 )
 from tasks.compress.searching.shape import Shape
 from tasks.compress.searching.spec import KINDS, CompressSearch
-from tasks.compress.sequence import check_sequence, form_of, learns
+from tasks.compress.sequence import check_sequence, form_of, reads_texts
 from tasks.identities import student_identity
 
 READ = TypeAdapter(tuple[CompressPass, ...]).validate_python
@@ -88,8 +88,8 @@ def test_what_makes_sense_is_let_through(passes, form):
 
 
 def test_what_learns_is_told():
-    assert learns(READ(["distil", "onnx"])) and learns(READ(["onnx", "cascade"]))
-    assert not learns(READ(["trim_vocabulary", "onnx", "int8"]))
+    assert reads_texts(READ(["distil", "onnx"])) and reads_texts(READ(["onnx", "cascade"]))
+    assert reads_texts(READ(["trim_vocabulary", "onnx"])) and not reads_texts(READ(["prune", "onnx", "int8"]))
 
 
 def test_a_cascades_own_stage_is_told_in_short_and_its_bases_are_in_its_key(tmp_path):

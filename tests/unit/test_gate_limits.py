@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tasks.measure.gate.decide import decide, keep
-from tasks.measure.gate.limits import LIMIT, find_limit_flaw, limit_tests, samples_needed, shares_over
+from tasks.measure.gate.limits import LIMIT, find_limit_flaw, limit_tests, limits_kept, samples_needed, shares_over
 from tasks.measurements import quick
 from tasks.specs import BenchmarkSpec, GateSpec, Limits
 from tests.unit.measured import measured, paired_scores, speed
@@ -40,6 +40,14 @@ def test_at_its_limit_a_model_passes_and_just_over_it_never(name, claim):
     assert not keep(verdict, (claim,), SPEC)
     [test] = [test for test in verdict.tests if test.name.endswith(LIMIT)]
     assert (test.outcome, test.estimate, test.bound) == ("fail", pytest.approx(LIMITS[name]), 0.99 * LIMITS[name])
+
+
+def test_a_lever_is_not_asked_for_what_the_best_so_far_lacks():
+    timed = sides()[0].card.speed
+    asked = Limits(memory_mb=80, size_mb=23)
+    assert limits_kept(timed, asked) == Limits(size_mb=23)
+    assert limits_kept(timed, Limits(**LIMITS)) == Limits(**LIMITS)
+    assert limits_kept(None, asked) == asked  # what was not timed is refused
 
 
 def test_the_reason_says_figure_and_limit():

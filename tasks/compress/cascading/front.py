@@ -32,7 +32,7 @@ from serving.runtimes.ngrams import NgramStage
 from tasks.artifacts import OF_THE_MODEL, open_artifact, seal
 from tasks.compress.material import Material
 from tasks.compress.methods import Cascade
-from tasks.compress.sequence import learns
+from tasks.compress.sequence import reads_texts
 from tasks.data.augmentation.remix import remix
 from tasks.data.drawing import unit_interval
 from tasks.errors import ModelError
@@ -71,7 +71,7 @@ def put_in_front(method: Cascade, source: Candidate, folder: Path, material: Mat
     """
     origin, manifest = open_artifact(source)
     _check(manifest, material)
-    taught = isinstance(method.stage, tuple) and learns(method.stage)
+    taught = isinstance(method.stage, tuple) and reads_texts(method.stage)
     texts = _divide(replace(material, unlabelled=()) if taught else material, method.seed)
     _check_rows(method, texts)
     labels: list[str] = manifest["labels"]

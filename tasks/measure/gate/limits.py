@@ -4,7 +4,7 @@ A limit is no wish: a candidate beyond one is never promoted, and a figure that 
 """
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from tasks.measure.speed.latency import samples_for
 from tasks.records import Speed, Test
@@ -25,6 +25,12 @@ FIGURES = {"memory_mb": "peak_memory_bytes", "size_mb": "size_bytes"}  # of a sp
 def limits_set(limits: Limits) -> dict[str, float]:
     """Return the limits that the spec sets, by name."""
     return {name: value for name, value in asdict(limits).items() if value is not None}
+
+
+def limits_kept(speed: Speed | None, limits: Limits) -> Limits:
+    """Return the limits that a model keeps, the others unset: a lever is not asked for what the best so far lacks."""
+    over = {test.name for test in limit_tests(speed, limits) if test.outcome == "fail"}
+    return replace(limits, **{name: None for name in limits_set(limits) if f"{NAMES[name][0]} is {LIMIT}" in over})
 
 
 def samples_needed(limits: Limits) -> int:
