@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from tasks.measure.quality.metrics import Answers, check_computable
-from tasks.measure.speed.ratios import block_ratio, noise
+from tasks.measure.speed.ratios import WIDEST, block_ratio, noise
 from tasks.measure.statistics import check_scores
 from tasks.records import Scorecard
 from tasks.specs import Family, GateSpec
@@ -53,11 +53,17 @@ def find_flaw(
 
 
 def find_noise(candidate: Scorecard, champion: Scorecard, spec: GateSpec) -> str | None:
-    """Return why the timings, though they compare, are too noisy to judge by, with the mend, or None."""
+    """Return why the timings, though they compare, are too noisy to judge by, with the mend, or None.
+
+    An interval that even twice as wide lies beyond all that the gate asks for is judged however wide it is: a cascade's
+    time depends on how many texts of a block its first stage answers.
+    """
     if candidate.speed is None or champion.speed is None:
         return None
-    spread = noise(block_ratio(candidate.speed.block_seconds, champion.speed.block_seconds, 0.025, spec.resamples))
-    if spread <= math.log1p(spec.max_noise):
+    ratio = block_ratio(candidate.speed.block_seconds, champion.speed.block_seconds, 0.025, spec.resamples)
+    spread = noise(ratio)
+    low, high = (ratio.value * math.exp(sign * min(2 * spread, WIDEST)) for sign in (-1, 1))
+    if spread <= math.log1p(spec.max_noise) or high < 1 - spec.min_gain or low > 1 + spec.cost_margin:
         return None
     return (
         f"the timings are too noisy (their ratio is known to {100 * math.expm1(spread):.0f} %, gate.max_noise is "
