@@ -14,6 +14,7 @@ import numpy as np
 from tasks.compress.searching.report import Point
 
 GOOD = 1 / 2  # the chance on golden from which on the faster point is taken before the surer one
+AS_FAST = 0.9  # of the fastest one's speed, from which on the surer one is taken
 ABSURD = 3.0  # margins, beyond which the upper end of a loss says that the rows cannot tell
 
 
@@ -63,12 +64,19 @@ def margin_misses(point: Point, bar: Bar) -> tuple[str, ...]:
 
 
 def order_of_choice(points: Sequence[Point]) -> list[Point]:
-    """Return the points that may be proposed, best first: those with a good chance by speed, the others by chance."""
+    """Return the points that may be proposed, best first: those with a good chance by speed, the others by chance.
+
+    Of those about as fast as the fastest, the surest comes first.
+    """
     kept = [point for point in points if is_served(point) and not point.misses]
     likely = [point for point in kept if (point.chance or 0.0) >= GOOD]
     others = [point for point in kept if point not in likely]
+    enough = AS_FAST * max((point.speedup or 0.0 for point in likely), default=0.0)
+    fastest = [point for point in likely if (point.speedup or 0.0) >= enough]
+    slower = [point for point in likely if point not in fastest]
     return [
-        *sorted(likely, key=lambda point: (-(point.speedup or 0.0), point.size_bytes, point.number)),
+        *sorted(fastest, key=lambda point: (-(point.chance or 0.0), point.size_bytes, point.number)),
+        *sorted(slower, key=lambda point: (-(point.speedup or 0.0), point.size_bytes, point.number)),
         *sorted(others, key=lambda point: (-(point.chance or 0.0), -(point.speedup or 0.0), point.number)),
     ]
 
