@@ -14,7 +14,7 @@ import numpy as np
 from tasks.compress.searching.report import Point
 
 GOOD = 1 / 2  # the chance on golden from which on the faster point is taken before the surer one
-AS_FAST = 0.9  # of the fastest one's speed, from which on the surer one is taken
+AS_FAST = 0.75  # of the fastest one's speed, from which on the surer one is taken
 ABSURD = 3.0  # margins, beyond which the upper end of a loss says that the rows cannot tell
 
 
