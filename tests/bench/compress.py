@@ -130,7 +130,7 @@ def _fastest(report: CompressReport, margin: float, wanted) -> Point | None:
 def _figures(answered: dict[str, Answered], models: dict[str, Candidate], suffix: str) -> dict[str, float]:
     """Return the figures of one number of threads; the peer is the faster of Olive's recipes."""
     base, cascade = answered["baseline"], answered["cascade"]
-    peer = min((each for name, each in answered.items() if name.endswith("int8") and name != "int8"),
+    peer = min((each for name, each in answered.items() if name.startswith("olive")),
                key=lambda each: each.mean_ms)  # fmt: skip
     say(f"  on the whole test set{suffix.replace('_', ' ')}")
     for name, each in answered.items():

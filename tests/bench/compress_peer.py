@@ -20,7 +20,7 @@ from tests.bench.train_text import say
 
 OLIVE = ["olive-ai==0.13.0", "onnxruntime==1.31.1", "onnx==1.23.2", "requests==2.34.2", "torch==2.13.0"]
 QUIET = {"OLIVE_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
-RECIPES = {"int8": ["quantise"], "optimised int8": ["optimise", "quantise"]}
+RECIPES = {"olive": ["quantise"], "olive optimised": ["optimise", "quantise"]}
 SCRIPT = "import sys, json; from olive import run; run(json.load(open(sys.argv[1])))"
 
 
