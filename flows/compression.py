@@ -9,7 +9,8 @@ from tasks.compress.searching.front import pareto_front
 from tasks.compress.searching.report import CompressReport, Point, passes_in_words
 
 HEADERS = (
-    "#", "passes", "rung", "score on select", "loss (points)", "agrees", "speed", "p99", "size", "memory", "took", "",
+    "#", "passes", "outcome", "rung", "score on select", "loss (points)", "agrees", "speed", "p99", "size", "memory",
+    "took",
 )  # fmt: skip
 RUNGS = ("as it is", "untrained", "short training", "more training", "runtimes", "cascades")
 
@@ -23,6 +24,7 @@ def _point_row(point: Point, report: CompressReport) -> list[str]:
     return [
         str(point.number),
         passes_in_words(point.passes),
+        _state(point, report),
         RUNGS[min(point.rung, len(RUNGS) - 1)],
         "-" if point.score is None else f"{100 * point.score:.2f} % of {point.rows}",
         _loss(point),
@@ -32,14 +34,13 @@ def _point_row(point: Point, report: CompressReport) -> list[str]:
         f"{point.size_bytes / 1e6:.1f} MB" if point.size_bytes else "-",
         f"{point.memory_bytes / 1e6:.0f} MB" if point.memory_bytes else "-",
         f"{point.seconds:.0f} s",
-        _state(point, report),
     ]
 
 
 def _loss(point: Point) -> str:
     if point.loss is None or point.loss_high is None or not point.passes:
         return "-"
-    return f"{100 * point.loss:+.2f} (to {100 * point.loss_high:+.2f})"
+    return f"{100 * point.loss + 0.0:+.2f} (to {100 * point.loss_high:+.2f})"  # 0.0: no loss is no negative zero
 
 
 def _state(point: Point, report: CompressReport) -> str:
