@@ -152,6 +152,15 @@ def test_perturbed_rows_are_a_family_of_their_own():
     assert decide(*whole, None, ["quality"], SPEC).decision == "promote"
 
 
+@pytest.mark.parametrize(("factor", "decision"), [(0.01, "promote"), (0.5, "inconclusive"), (100, "reject")])
+def test_an_interval_far_beyond_every_bound_is_judged_however_wide(factor, decision):
+    candidate, champion = sides(factor=factor)
+    uneven = tuple(seconds * factor for seconds, factor in zip(candidate.card.speed.block_seconds, [2.0, 0.5] * 6,
+                                                               strict=True))  # fmt: skip
+    card = replace(candidate.card, speed=replace(candidate.card.speed, block_seconds=uneven))
+    assert decide(replace(candidate, card=card), champion, None, ["cost"], SPEC).decision == decision
+
+
 @pytest.mark.parametrize(("field", "name"), [("size_bytes", "size"), ("peak_memory_bytes", "memory")])
 @pytest.mark.parametrize("claim", ["quality", "cost"])
 def test_what_is_not_claimed_may_not_cost_much_more(field, name, claim):
