@@ -47,7 +47,7 @@ def test_the_best_so_far_judges_what_is_generated_until_the_augmentation_or_the_
         return Candidate(f"made {len(asked)}", f"{len(asked)}" * 64, "onnx", 1)
 
     monkeypatch.setattr(climb, "build", build)
-    monkeypatch.setattr(climb, "measure", lambda *_: [SimpleNamespace(), SimpleNamespace()])
+    monkeypatch.setattr(climb, "measure", lambda *_: [SimpleNamespace(speed=None), SimpleNamespace(speed=None)])
     monkeypatch.setattr(climb, "with_scores", lambda *_: None)
     monkeypatch.setattr(climb, "decide", lambda *_: Verdict("promote", "for a test"))
     monkeypatch.setattr(climb, "keep", lambda *_: kept)
