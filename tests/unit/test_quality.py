@@ -122,8 +122,9 @@ def test_what_is_read_back_is_what_was_measured(measure):
     assert np.array_equal(measured.answers.targets == measured.answers.outputs, measured.scores == 1)
 
 
-def test_only_golden_rows_are_perturbed_and_only_where_asked(measure):
-    assert measure("select").robust_uri == ""
+def test_rows_of_select_and_golden_are_perturbed_and_only_where_asked(measure):
+    assert measure("select").robust_uri and measure("golden").robust_uri
+    assert measure("valid").robust_uri == ""
     assert measure(spec=replace(SPEC, robustness=())).robust_uri == ""
     one = measure(spec=replace(SPEC, robustness=("typos",)))
     assert [name for name in one.slices if name.startswith("robust=")] == ["robust=typos"]
