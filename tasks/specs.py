@@ -247,7 +247,7 @@ class QualitySpec:
     costs: dict[str, dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]] = field(default_factory=dict)
     # costs[target][output] of a wrong answer, 1 where none is given; in the metric `cost`
     robustness: tuple[Literal["typos", "casing", "paraphrase"], ...] = ("typos", "casing", "paraphrase")
-    robust_rows: Annotated[int, Field(ge=1)] = 500  # at most as many golden rows are perturbed
+    robust_rows: Annotated[int, Field(ge=1)] = 500  # of select and golden, at most as many are perturbed
 
 
 def _check_guards(guards: dict[str, float]) -> dict[str, float]:

@@ -73,7 +73,14 @@ def write_onnx(origin: Path, manifest: dict[str, Any], target: Path, *, fused: b
         model = fuse_graph(model, manifest["max_length"])
     if precision == "fp16":
         model = _to_fp16(model)
+    _forget_origin(model)
     onnx.save(model, target)
+
+
+def _forget_origin(model: Any) -> None:
+    """Take out which line of which file each node comes from: paths of this machine, larger than a small model."""
+    for node in model.graph.node:
+        del node.metadata_props[:]
 
 
 def _to_fp16(model: Any) -> Any:
