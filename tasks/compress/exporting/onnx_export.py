@@ -66,8 +66,6 @@ def write_onnx(origin: Path, manifest: dict[str, Any], target: Path, *, fused: b
     import onnx
 
     _export(origin, manifest, target)
-    if not fused and precision == "fp32":
-        return
     model = onnx.load(target)
     if fused:
         model = fuse_graph(model, manifest["max_length"])

@@ -19,7 +19,6 @@ from tasks.compress.searching.meter import Meter
 from tasks.compress.searching.report import CompressReport, Point, passes_in_words
 from tasks.compress.searching.sequences import (
     LONG,
-    TRAINED,
     Passes,
     cascaded,
     longer,
@@ -34,6 +33,7 @@ from tasks.compress.searching.sequences import (
 from tasks.compress.searching.shape import Shape
 from tasks.compress.searching.spec import CompressSearch
 from tasks.compress.searching.trials import CLOSING, Tools, Trial, Trials
+from tasks.compress.sequence import TRAINING
 from tasks.measure.gate.limits import shares_over
 from tasks.progress import report_progress
 from tasks.specs import Limits
@@ -132,14 +132,14 @@ class _Rungs:
 
     def vary(self) -> None:
         """Serve the best shapes in the other ways too."""
-        for point in [each for each in self._best() if without_cascade(each.passes) == each.passes][:VARIED]:
+        for point in self._single()[:VARIED]:
             shaping, tail = parts_of(point.passes)
             others = [(*shaping, *other) for other in variants(self.asked.spec, tail)]
             self._rung([point.passes, *others], SERVED, self.asked.rows)
 
     def cascade(self) -> None:
         """Put cascades in front of the best served models."""
-        plain = [each for each in self._best() if without_cascade(each.passes) == each.passes]
+        plain = self._single()
         fronts = [cascaded(self.asked.spec, point.passes) for point in plain[:FRONTED]]
         in_turn = [passes for group in zip(*fronts, strict=True) for passes in group]  # the likeliest of each first
         self._rung([*(point.passes for point in plain[:FRONTED]), *in_turn], CASCADES, self.asked.rows)
@@ -149,7 +149,7 @@ class _Rungs:
 
         It answers what it is sure of, and n-grams what they are; behind it the model as it is may lose less in all.
         """
-        plain = [each for each in self._best() if without_cascade(each.passes) == each.passes]
+        plain = self._single()
         kept = [each for each in plain if (each.loss or 0.0) <= self.asked.bar.margin]
         rests = [*kept[:1], *(each for each in kept[1:] if not parts_of(each.passes)[0])][:STACKED]
         middle = next((each for each in plain if each not in kept and rests and _is_trained(each)
@@ -191,6 +191,10 @@ class _Rungs:
         plain = [point for point in self._best() if not parts_of(point.passes)[0]]
         return parts_of(without_cascade(plain[0].passes))[1] if plain else ()
 
+    def _single(self) -> list[Point]:
+        """Return the best served points that are no cascades, in their order."""
+        return [point for point in self._best() if without_cascade(point.passes) == point.passes]
+
     def _best(self) -> list[Point]:
         """Return the served points: those that keep the margin by speed, then the others by what they promise."""
         served = [point for point in self.trials.points() if is_served(point)]
@@ -203,7 +207,7 @@ class _Rungs:
 
 
 def _is_trained(point: Point) -> bool:
-    return any(method.kind in TRAINED for method in point.passes)
+    return any(method.kind in TRAINING for method in point.passes)
 
 
 def likely(point: Point) -> bool:

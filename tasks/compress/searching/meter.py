@@ -11,8 +11,9 @@ from statistics import median
 from typing import TypeVar
 
 from tasks.compress.methods import Cascade, CompressPass, DistilInto, Recover
-from tasks.compress.searching.sequences import TRAINED, Passes, depth
+from tasks.compress.searching.sequences import Passes, depth
 from tasks.compress.searching.shape import Shape
+from tasks.compress.sequence import TRAINING
 
 T = TypeVar("T")
 
@@ -73,7 +74,7 @@ class Meter:
         last: CompressPass = passes[-1]
         if isinstance(last, Cascade) and isinstance(last.stage, tuple):
             return "stage", 1.0  # which was built before
-        if last.kind not in TRAINED:
+        if last.kind not in TRAINING:
             return last.kind, 1.0
         assert isinstance(last, DistilInto | Recover)
         return "training", last.epochs * (1 + last.augment) * (depth(passes, self.shape) + AROUND)

@@ -33,7 +33,6 @@ SHORT, LONG = 2, 2  # epochs of a first training; those that a survivor gets mor
 FURTHER = DistilInto().augment  # texts made of each training text, which a survivor's training has too
 AGREEMENTS = (0.98, 0.97, 0.96, 0.985, 0.99)  # of cascades, the likeliest first
 MIDDLE = 0.98  # agreement of a trained model between n-grams and the one that answers the rest
-TRAINED = ("distil", "recover")
 HALF = 0.5
 NEARLY_SAME = 0.98  # agreement without training that is worth serving as it is
 TRIMMED_SAME = 0.99  # agreement from which on a trimmed vocabulary stands before all else: it makes nothing faster
